@@ -1,0 +1,32 @@
+# Two commands are all a fresh clone needs: make repro, make test.
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+PYTHON ?= python3
+export PATH := $(BIN):$(PATH)
+
+.PHONY: help repro test lint ui clean
+help: ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@echo "VENV=path reuses another environment (torch alone weighs 5 GB)."
+
+# The environment is made once, and again when the pins change.
+$(VENV)/.leafsynth: constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+repro: $(VENV)/.leafsynth ## run the pipeline (dvc repro) and print the comparison
+	dvc repro
+	@python -m stages.compare --show
+
+test: $(VENV)/.leafsynth ## run the whole test suite
+	python -m pytest -n 2 --dist loadscope
+
+lint: $(VENV)/.leafsynth ## ruff
+	ruff check . && ruff format --check .
+
+ui: $(VENV)/.leafsynth ## the MLflow UI on this machine's port 5000
+	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1
+
+clean: ## remove what the pipeline made (not data/raw, not the environment)
+	rm -rf data/sample data/split data/arrays data/synthetic data/augmented models/gan/joint models/gan/class results .state

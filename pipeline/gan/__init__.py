@@ -1,0 +1,1 @@
+"""The conditional DCGAN: networks, losses, augmentation, training loop, checkpoint, sampling."""

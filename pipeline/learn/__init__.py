@@ -1,0 +1,1 @@
+"""The downstream classifier and the semi-supervised GAN: build, train, predict."""

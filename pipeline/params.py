@@ -1,0 +1,208 @@
+"""The typed sections of params.yaml: every key and every range, checked before any work starts.
+
+There are no defaults: params.yaml holds every value, so that what it says is what ran.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline import InputError
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Resolution = Literal[32, 64, 128, 256]
+Augmentation = Literal["color", "translation", "cutout"]
+Flip = Literal["horizontal", "vertical"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+CLASS_NAME = re.compile(r"\w[\w.-]*")
+
+
+def _class_name(name: str) -> str:
+    if not CLASS_NAME.fullmatch(name):
+        raise ValueError(
+            f"expected letters, digits, '_', '-' or '.', got '{name}'; `leafsynth init` renames class folders so"
+        )
+    return name
+
+
+ClassName = Annotated[str, AfterValidator(_class_name)]
+
+
+class Section(BaseModel):
+    """A misspelled key is an error, and a checked section does not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    raw_dir: str
+
+
+class Arm(Section):
+    train: Literal["data/arrays/train", "data/arrays/augmented", "data/arrays/synthetic"]
+    sampling: Literal["natural", "balanced"]
+    augment: Literal["none", "classic"]
+
+
+class RenderSample(Section):
+    img_resolution: Annotated[int, Field(ge=16, le=1024)]
+    class_counts: dict[ClassName, Count]
+    seed: Seed
+
+
+class Split(Section):
+    img_resolution: Resolution
+    fit: Literal["crop", "pad", "stretch"]
+    test_share: Share
+    val_share: Share
+    seed: Seed
+    groups_csv: str | None
+    group_pattern: str | None
+    near_duplicate_distance: Annotated[int, Field(ge=0, le=16)]
+    max_pixels: Count
+    min_images_per_class: Annotated[int, Field(ge=3)]
+
+
+class TrainGan(Section):
+    seed: Seed
+    total_kimg: Positive
+    batch_size: Annotated[int, Field(ge=2)]
+    z_dim: Count
+    G_channels: Count
+    D_channels: Count
+    G_lr: Positive
+    D_lr: Positive
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
+    loss: Literal["nonsaturating", "hinge"]
+    r1_gamma: Annotated[float, Field(ge=0)]
+    r1_interval: Count
+    augmentation: list[Augmentation]
+    flips: list[Flip]
+    ema_half_life_kimg: Positive
+    ema_rampup: Positive | None
+    preview_kimg: Positive
+    precision: Precision
+
+
+class SpecialiseGan(TrainGan):
+    init: Literal["joint", "scratch"]
+
+
+class Generate(Section):
+    target: Count | Annotated[str, Field(pattern=r"^(largest|\d+(\.\d+)?x)$")]
+    seed: Seed
+    truncation: Annotated[float, Field(gt=0, le=2)]
+
+
+class Assess(Section):
+    seed: Seed
+    model: str
+    steps: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    eval_every: Count
+
+
+class TrainClassifier(Section):
+    model: str
+    weights: str | None
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    steps: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    eval_every: Count
+
+
+class TrainSgan(Section):
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    img_resolution: Literal[32, 64]
+    steps: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Positive
+    z_dim: Count
+    eval_every: Count
+
+
+class Compare(Section):
+    seed: Seed
+    resamples: Annotated[int, Field(ge=100)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    min_detectable: Share
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    classes: Annotated[list[ClassName], Field(min_length=2)]
+    data: Data
+    arms: dict[ClassName, Arm]
+    label_budgets: Annotated[list[Count], Field(min_length=1)]
+    render_sample: RenderSample
+    split: Split
+    train_gan: TrainGan
+    specialise_gan: SpecialiseGan
+    generate: Generate
+    assess: Assess
+    train_classifier: TrainClassifier
+    train_sgan: TrainSgan
+    compare: Compare
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Params:
+        for key, values in [("classes", self.classes), ("label_budgets", self.label_budgets)]:
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key}: expected each entry once, got {values}")
+        folded = {name.casefold() for name in self.classes}
+        if len(folded) < len(self.classes):
+            raise ValueError(f"classes: expected names that differ by more than upper and lower case, got {self.classes}")
+        for needed in ("real", "balanced", "classic"):
+            if needed not in self.arms:
+                raise ValueError(f"arms: expected the arm '{needed}', which the verdict compares with, got {list(self.arms)}")
+        return self
+
+
+def load_params(path: str | Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        InputError: The file is missing or not YAML, or a value is out of its range; names the key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: expected the pipeline's parameters here, found no file; run this from the project's root.")
+    try:
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        where = f" in line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        raise InputError(f"{path}: expected YAML, found a syntax error{where}; mend it.") from error
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_sentence(error)}") from error
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first problem as `key: what was expected, got what`."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("constrained", "function", "int", "str")))
+    if first["type"] == "missing":
+        return f"{key}: expected a value, found none; add the key."
+    if first["type"] == "extra_forbidden":
+        return f"{key}: not a known key; check its spelling."
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{key}: {message}." if key else f"{message}."
+    return f"{key}: {message[0].lower()}{message[1:]}, got {first['input']!r}; correct it."

@@ -1,0 +1,1 @@
+"""What people look at: MLflow tracking, plots, the report page."""
