@@ -1,0 +1,1 @@
+"""One thin entry a DVC stage."""
