@@ -1,0 +1,73 @@
+"""params.yaml is refused before any work starts, in one sentence that names the key."""
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline import InputError
+from pipeline.params import load_params
+
+
+@pytest.fixture
+def write(root, tmp_path):
+    """The shipped params.yaml with one key replaced (or removed, with None as its path's last part's value)."""
+
+    def write(path, value):
+        values = YAML(typ="safe", pure=True).load((root / "params.yaml").read_text())
+        at = values
+        *parents, last = path.split("/")
+        for part in parents:
+            at = at[part]
+        if value is KeyError:
+            del at[last]
+        else:
+            at[last] = value
+        file = tmp_path / "params.yaml"
+        with open(file, "w") as f:
+            YAML().dump(values, f)
+        return file
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("split/img_resolution", 48, r"split\.img_resolution: .*32, 64, 128 or 256.*got 48"),
+        ("split/test_share", 1.2, r"split\.test_share: .*less than 1.*got 1\.2"),
+        ("train_gan/total_kimg", -1, r"train_gan\.total_kimg: .*greater than 0.*got -1"),
+        ("train_gan/total_kimg", "lots", r"train_gan\.total_kimg: .*got 'lots'"),
+        ("train_gan/loss", "hinj", r"train_gan\.loss: .*'nonsaturating' or 'hinge'.*got 'hinj'"),
+        ("train_gan/learning_rate", 1, r"train_gan\.learning_rate: not a known key"),
+        ("train_gan/seed", KeyError, r"train_gan\.seed: expected a value, found none"),
+        ("generate/target", "3y", r"generate\.target"),
+        ("generate/target", 0, r"generate\.target"),
+        ("classes", ["healthy"], r"classes: .*at least 2"),
+        ("classes", ["rust", "rust"], r"classes: expected each entry once"),
+        ("classes", ["Rust", "rust"], r"classes: expected names that differ by more"),
+        ("classes", ["a/b", "rust"], r"got 'a/b'"),
+        ("classes", ['x"; rm -rf ~ #', "rust"], r"expected letters"),
+        ("arms/real", KeyError, r"arms: expected the arm 'real'"),
+        ("arms/real", {"train": "data/arrays/test", "sampling": "natural", "augment": "none"}, r"arms\.real\.train"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_with_its_key(write, path, value, said):
+    with pytest.raises(InputError, match=said) as caught:
+        load_params(write(path, value))
+    assert "\n" not in str(caught.value)
+
+
+def test_2e_4_without_a_dot_is_a_number(root, tmp_path):
+    text = (root / "params.yaml").read_text().replace("G_lr: 0.0002", "G_lr: 2e-4", 1)
+    (tmp_path / "params.yaml").write_text(text)
+    assert load_params(tmp_path / "params.yaml").train_gan.G_lr == pytest.approx(2e-4)
+
+
+def test_a_missing_file_and_broken_yaml(tmp_path):
+    with pytest.raises(InputError, match="found no file"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("classes: [a, b\nseed: 1\n")
+    with pytest.raises(InputError, match="syntax error in line"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("")
+    with pytest.raises(InputError):
+        load_params(tmp_path / "params.yaml")
