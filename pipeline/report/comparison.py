@@ -1,0 +1,430 @@
+"""The `compare` stage: predictions of all arms and budgets in; metrics, tables, pictures, page and verdict out.
+
+Comparisons that would not be fair are refused: arms with unequal optimiser steps, other seeds, other test
+images, or labels that are not those of the split.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline import InputError
+from pipeline.measure.statistics import (
+    METRICS,
+    REFERENCES,
+    ArmStatistics,
+    Interval,
+    compare_arms,
+    confusion,
+    score,
+)
+from pipeline.measure.verdict import (
+    LABELS,
+    MATCHED_CONTROL,
+    Verdict,
+    choose_candidate,
+    class_sentence,
+    controls_missing,
+    decide,
+    minority_classes,
+    sentence,
+    sgan_sentence,
+)
+from pipeline.report import page, plots
+from pipeline.report.results import (
+    Manifest,
+    Predictions,
+    check_against_manifest,
+    check_comparable,
+    check_equal_steps,
+    check_same_images,
+    read_history,
+    read_json,
+    read_manifest,
+    read_predictions,
+    read_steps,
+)
+from pipeline.report.table import write_rows
+
+SGAN, SUPERVISED = "sgan", "supervised"
+
+
+class Outcome(NamedTuple):
+    """The verdict in full.
+
+    Attributes:
+        candidate: The GAN arm chosen on val.
+        overall: On macro-F1.
+        by_class: minority class → on its recall.
+        by_budget: label budget → on the SGAN's macro-F1.
+        sentences: All of it in words: the first line is the verdict, then classes, then the SGAN.
+    """
+
+    candidate: str
+    overall: Verdict
+    by_class: dict[str, Verdict]
+    by_budget: dict[str, Verdict]
+    sentences: list[str]
+
+
+class _Experiment(NamedTuple):
+    """One set of predictions with its statistics.
+
+    Attributes:
+        predictions: arm (or method) → predictions.
+        statistics: arm → intervals.
+        val_macro_f1: arm → mean over seeds, on val.
+        steps: Optimiser steps.
+    """
+
+    predictions: dict[str, Predictions]
+    statistics: dict[str, ArmStatistics]
+    val_macro_f1: dict[str, float]
+    steps: int
+
+
+def compare_predictions(
+    classifier_dirs: Mapping[str, str | Path],
+    sgan_dirs: Mapping[str, str | Path],
+    *,
+    out_dir: str | Path,
+    classes: Sequence[str],
+    manifest: str | Path,
+    audit: str | Path | None = None,
+    fidelity: str | Path | None = None,
+    pictures: Mapping[str, str | Path] | None = None,
+    is_rendered_sample: bool = False,
+    seed: int = 42,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    min_detectable: float = 0.1,
+    report: Callable[[dict[str, float], int], None] | None = None,
+) -> dict[str, float]:
+    """Compare all arms and label budgets, and write everything that people and programs look at.
+
+    Args:
+        classifier_dirs: arm → folder with predictions.csv, history.csv, metrics.json. `real`, `balanced`,
+            `classic` and one of `synthetic`, `synthetic_classic` are needed for a verdict.
+        sgan_dirs: label budget ("10") → the same of an SGAN (predictions by `method`); may be empty.
+        out_dir: Folder to write into: metrics.json, comparison.csv, recall.csv, verdict.txt, plots/*.png,
+            report.html.
+        classes: Class names.
+        manifest: manifest.csv of the split.
+        audit: audit.json of the split. `None`: no such section.
+        fidelity: fidelity.json. `None`: no such section.
+        pictures: title → PNG or GIF to show, in this order.
+        is_rendered_sample: The raw set is the rendered sample; said wherever it is shown.
+        seed: Of the resampling.
+        resamples: Bootstrap resamples.
+        confidence: Of all intervals.
+        min_detectable: Half-width of macro-F1's interval above which an undecided comparison is called too
+            little data.
+        report: Gets the final metrics at step 0.
+
+    Returns:
+        What metrics.json holds: `<arm>/test/<metric>`, `<arm>/test/<metric>_lower`, `…_upper`,
+        `<arm>/test/<metric>_minus_<control>` with the same ends, `<arm>/val/macro_f1`; `sgan.<budget>/…` and
+        `supervised.<budget>/…` the same; `verdict/<helps|hurts|no_evidence|too_little_data>` 1 or 0, and
+        `verdict/difference`, `…_lower`, `…_upper` to the control that decided.
+
+    Raises:
+        InputError: A file is missing or malformed, or the arms cannot be compared fairly.
+    """
+    classes = list(classes)
+    _check_arms(list(classifier_dirs))
+    split = read_manifest(manifest)
+    shown = _existing(pictures or {})
+    found = {name: read_json(path) if path else {} for name, path in (("audit", audit), ("fidelity", fidelity))}
+    curves = {arm: read_history(Path(d) / "history.csv") for arm, d in classifier_dirs.items()}
+    resampling = {"resamples": resamples, "confidence": confidence, "seed": seed}
+    arms = _read_arms(classifier_dirs, split, classes, resampling)
+    budgets = {budget: _read_budget(Path(folder), split, classes, resampling) for budget, folder in sgan_dirs.items()}
+    first = next(iter(arms.predictions.values()))
+    for experiment in budgets.values():
+        check_same_images({"classifier": first} | experiment.predictions)
+
+    outcome = _judge(arms, budgets, split, classes, confidence, min_detectable, is_rendered_sample)
+    metrics = _metrics(arms, budgets, outcome)
+    rows = comparison_rows(arms.statistics, arms.val_macro_f1)
+    for budget, experiment in budgets.items():
+        rows += comparison_rows(experiment.statistics, experiment.val_macro_f1, budget=budget)
+
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(metrics, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    (out_dir / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    write_rows(out_dir / "comparison.csv", rows)
+    test_counts = split.counts("test", classes)
+    write_rows(out_dir / "recall.csv", _recall_rows(arms.statistics, test_counts))
+    (out_dir / "verdict.txt").write_text("\n".join(outcome.sentences) + "\n", encoding="utf-8")
+
+    drawn = _draw(out_dir / "plots", curves, arms, budgets, classes, test_counts, confidence)
+    html = page.render(
+        page.Contents(
+            sentences=outcome.sentences,
+            verdict=outcome.overall.verdict,
+            verdict_label=LABELS[outcome.overall.verdict],
+            candidate=outcome.candidate,
+            is_rendered_sample=is_rendered_sample,
+            rows=rows,
+            plots=drawn,
+            pictures=shown,
+            fidelity=found["fidelity"],
+            audit=found["audit"],
+            classes=classes,
+            split_counts={name: split.counts(name, classes) for name in ("train", "val", "test")},
+            test_groups=len({(c, g) for (c, _), g in split.groups["test"].items() if c in classes}),
+            method={
+                "steps": arms.steps,
+                "sgan_steps": sorted({e.steps for e in budgets.values()}),
+                "seeds": list(first.seeds),
+                "sgan_seeds": sorted({s for e in budgets.values() for p in e.predictions.values() for s in p.seeds}),
+                "resamples": resamples,
+                "confidence": confidence,
+                "min_detectable": min_detectable,
+                "n_test": len(first.splits["test"].labels),
+            },
+        )
+    )
+    (out_dir / "report.html").write_text(html, encoding="utf-8")
+    if report:
+        report(metrics, 0)
+    return metrics
+
+
+def comparison_rows(
+    statistics: Mapping[str, ArmStatistics], val_macro_f1: Mapping[str, float], *, budget: str = ""
+) -> list[dict[str, str | float | int]]:
+    """Rows of comparison.csv: one an arm, or one a method at a label budget.
+
+    Columns: arm, budget, method, n_test, n_seeds, val_macro_f1; each of `METRICS` with `_lower`, `_upper`, and
+    `_minus_<control>`, `_minus_<control>_lower`, `_minus_<control>_upper`.
+    """
+    rows = []
+    for arm, own in statistics.items():
+        n = own.metrics["macro_f1"]
+        row: dict[str, str | float | int] = {
+            "arm": f"{arm}.{budget}" if budget else arm,
+            "budget": budget,
+            "method": arm if budget else "classifier",
+            "n_test": n.n_test,
+            "n_seeds": n.n_seeds,
+            "val_macro_f1": val_macro_f1[arm],
+        }
+        for metric in METRICS:
+            row |= _spread(metric, own.metrics[metric])
+        for control in (*REFERENCES, SUPERVISED):
+            for metric in METRICS if control in own.differences else ():
+                row |= _spread(f"{metric}_minus_{control}", own.differences[control][metric])
+        rows.append(row)
+    return rows
+
+
+def _check_arms(arms: list[str]) -> None:
+    missing = controls_missing(arms)
+    if not any(arm in arms for arm in MATCHED_CONTROL):
+        missing.append(" or ".join(MATCHED_CONTROL))
+    if missing:
+        raise InputError(
+            f"params.yaml, arms: expected real, balanced, classic and one of {', '.join(MATCHED_CONTROL)}, found "
+            f"{', '.join(arms) or 'none'}; add {', '.join(missing)}, for without it there is no fair verdict."
+        )
+
+
+def _read_arms(dirs: Mapping[str, str | Path], split: Manifest, classes: list[str], resampling: dict) -> _Experiment:
+    predictions = {arm: read_predictions(Path(d) / "predictions.csv", classes)[""] for arm, d in dirs.items()}
+    for own in predictions.values():
+        check_against_manifest(own, split, classes)
+    check_comparable(predictions)
+    steps = {arm: read_steps(Path(d) / "metrics.json") for arm, d in dirs.items()}
+    check_equal_steps(steps)
+    return _measured(predictions, split, classes, REFERENCES, next(iter(steps.values())), resampling)
+
+
+def _read_budget(folder: Path, split: Manifest, classes: list[str], resampling: dict) -> _Experiment:
+    path = folder / "predictions.csv"
+    predictions = read_predictions(path, classes, by_method=True)
+    if set(predictions) != {SGAN, SUPERVISED}:
+        raise InputError(
+            f"{path}: expected the methods {SGAN} and {SUPERVISED}, found {', '.join(sorted(predictions))}; "
+            "run `dvc repro`."
+        )
+    predictions = {method: predictions[method] for method in (SUPERVISED, SGAN)}
+    for own in predictions.values():
+        check_against_manifest(own, split, classes)
+    check_comparable(predictions)
+    steps = read_steps(folder / "metrics.json")
+    return _measured(predictions, split, classes, (SUPERVISED,), steps, resampling)
+
+
+def _measured(
+    predictions: dict[str, Predictions],
+    split: Manifest,
+    classes: list[str],
+    references: Sequence[str],
+    steps: int,
+    resampling: dict,
+) -> _Experiment:
+    test = next(iter(predictions.values())).splits["test"]
+    statistics = compare_arms(
+        test.labels,
+        {arm: own.splits["test"].predicted for arm, own in predictions.items()},
+        classes=classes,
+        seeds={arm: own.seeds for arm, own in predictions.items()},
+        groups=[split.groups["test"][image] for image in test.images],
+        references=references,
+        **resampling,
+    )
+    val = {
+        arm: float(score(v.labels, v.predicted, len(classes))["macro_f1"].mean())
+        for arm, v in ((arm, own.splits["val"]) for arm, own in predictions.items())
+    }
+    return _Experiment(predictions, statistics, val, steps)
+
+
+def _judge(
+    arms: _Experiment,
+    budgets: Mapping[str, _Experiment],
+    split: Manifest,
+    classes: list[str],
+    confidence: float,
+    min_detectable: float,
+    is_rendered_sample: bool,
+) -> Outcome:
+    units = {  # independent test images: groups count once
+        name: len({g for (c, _), g in split.groups["test"].items() if c == name}) for name in classes
+    }
+    candidate = choose_candidate(arms.val_macro_f1)
+    own = arms.statistics[candidate]
+
+    def judged(of: ArmStatistics, metric: str, matched: str, num_units: int) -> Verdict:
+        differences = {control: of.differences[control][metric] for control in of.differences}
+        return decide(differences, matched=matched, min_detectable=min_detectable, num_units=num_units)
+
+    matched = MATCHED_CONTROL[candidate]
+    overall = judged(own, "macro_f1", matched, sum(units.values()))
+    by_class = {
+        name: judged(own, f"recall/{name}", matched, units[name])
+        for name in minority_classes(split.counts("train", classes))
+    }
+    by_budget = {
+        budget: judged(e.statistics[SGAN], "macro_f1", SUPERVISED, sum(units.values())) for budget, e in budgets.items()
+    }
+    counts = split.counts("test", classes)
+    sentences = [
+        sentence(
+            overall,
+            candidate=candidate,
+            score=own.metrics["macro_f1"],
+            confidence=confidence,
+            is_rendered_sample=is_rendered_sample,
+        )
+    ]
+    sentences += [
+        class_sentence(name, verdict, score=own.metrics[f"recall/{name}"], num_test=counts[name], confidence=confidence)
+        for name, verdict in by_class.items()
+    ]
+    if by_budget:
+        scores = {budget: e.statistics[SGAN].metrics["macro_f1"] for budget, e in budgets.items()}
+        sentences.append(sgan_sentence(by_budget, scores, confidence=confidence))
+    return Outcome(candidate, overall, by_class, by_budget, sentences)
+
+
+def _metrics(arms: _Experiment, budgets: Mapping[str, _Experiment], outcome: Outcome) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    named = {arm: (arms, arm) for arm in arms.statistics}
+    named |= {f"{method}.{budget}": (e, method) for budget, e in budgets.items() for method in e.statistics}
+    for name, (experiment, arm) in named.items():
+        own = experiment.statistics[arm]
+        metrics[f"{name}/val/macro_f1"] = experiment.val_macro_f1[arm]
+        for metric, interval in own.metrics.items():
+            metrics |= {f"{name}/test/{k}": v for k, v in _spread(metric, interval).items()}
+        for control, differences in own.differences.items():
+            for metric in METRICS:
+                spread = _spread(f"{metric}_minus_{control}", differences[metric])
+                metrics |= {f"{name}/test/{k}": v for k, v in spread.items()}
+    metrics |= {f"verdict/{name}": float(name == outcome.overall.verdict) for name in LABELS}
+    metrics |= {f"verdict/{k}": v for k, v in _spread("difference", outcome.overall.difference).items()}
+    return {k: round(float(v), 6) + 0.0 for k, v in metrics.items() if math.isfinite(v)}  # + 0.0: no "-0.0"
+
+
+def _spread(metric: str, value: Interval) -> dict[str, float]:
+    """A metric and its ends: `name[/class]`, `name_lower[/class]`, `name_upper[/class]`."""
+    name, slash, of_class = metric.partition("/")
+    ends = {"": value.mean, "_lower": value.lower, "_upper": value.upper}
+    return {f"{name}{end}{slash}{of_class}": float(v) for end, v in ends.items()}
+
+
+def _recall_rows(statistics: Mapping[str, ArmStatistics], counts: Mapping[str, int]) -> list[dict]:
+    """Rows of recall.csv: arm, class, n_test (of the class), n_seeds, recall and its differences to the controls."""
+    rows = []
+    for arm, own in statistics.items():
+        for name, count in counts.items():
+            interval = own.metrics[f"recall/{name}"]
+            row = {"arm": arm, "class": name, "n_test": count, "n_seeds": interval.n_seeds}
+            row |= _spread("recall", interval)
+            for control, differences in own.differences.items():
+                row |= _spread(f"recall_minus_{control}", differences[f"recall/{name}"])
+            rows.append(row)
+    columns = list(dict.fromkeys(c for row in rows for c in row))
+    order = [c for c in columns if "_minus_" not in c]
+    order += [c for control in REFERENCES for c in columns if f"_minus_{control}" in c]
+    return [{c: row.get(c, "") for c in order} for row in rows]
+
+
+def _draw(
+    folder: Path,
+    curves: Mapping[str, Mapping[int, np.ndarray]],
+    arms: _Experiment,
+    budgets: Mapping[str, _Experiment],
+    classes: list[str],
+    test_counts: Mapping[str, int],
+    confidence: float,
+) -> dict[str, Path]:
+    """Draw all plots; name → path, `confusion/<arm>` for the matrices."""
+    stats = arms.statistics
+    paths = {name: folder / f"{name}.png" for name in ("arms", "recall", "learning_curves")}
+    plots.draw_arms(
+        paths["arms"],
+        {arm: s.metrics["macro_f1"] for arm, s in stats.items()},
+        {
+            control: {arm: s.differences[control]["macro_f1"] for arm, s in stats.items() if control in s.differences}
+            for control in ("real", "classic")
+        },
+        confidence=confidence,
+    )
+    plots.draw_recalls(
+        paths["recall"],
+        {arm: {c: s.metrics[f"recall/{c}"] for c in classes} for arm, s in stats.items()},
+        test_counts,
+    )
+    plots.draw_learning_curves(paths["learning_curves"], curves)
+    for arm, own in arms.predictions.items():
+        test = own.splits["test"]
+        paths[f"confusion/{arm}"] = folder / f"confusion_{arm}.png"
+        matrix = np.asarray(confusion(test.labels, test.predicted, len(classes))).sum(axis=0)
+        plots.draw_confusion(paths[f"confusion/{arm}"], matrix, classes, title=arm)
+    if budgets:
+        paths["label_budget"] = folder / "label_budget.png"
+        plots.draw_label_budgets(
+            paths["label_budget"],
+            {
+                method: {b: e.statistics[method].metrics["macro_f1"] for b, e in budgets.items()}
+                for method in (SUPERVISED, SGAN)
+            },
+        )
+    return paths
+
+
+def _existing(pictures: Mapping[str, str | Path]) -> dict[str, Path]:
+    for title, path in pictures.items():
+        if Path(path).suffix.lower() not in page.MEDIA_TYPES or not Path(path).is_file():
+            kinds = ", ".join(page.MEDIA_TYPES)
+            raise InputError(f"{path}: expected a picture ({kinds}) for '{title}', found none; run `dvc repro`.")
+    return {title: Path(path) for title, path in pictures.items()}

@@ -1,0 +1,254 @@
+"""The report page's HTML, as a Python string so that a stage's code dependencies cover it."""
+
+from __future__ import annotations
+
+STYLE = """
+:root { --ink: #1f2a24; --muted: #5d6b63; --rule: #dfe5e1; --wash: #f5f8f6; --leaf: #0b5c43;
+  --helps: #0b6b4b; --hurts: #a32a1c; --no_evidence: #48566b; --too_little_data: #8a5a00; }
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; }
+body { margin: 0; background: var(--wash); color: var(--ink);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif; }
+main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 64px; }
+header p { margin: 0; color: var(--muted); }
+h1 { margin: 2px 0 20px; font-size: clamp(1.5rem, 4.5vw, 2.1rem); line-height: 1.2; letter-spacing: -.02em; }
+h2 { margin: 0 0 6px; font-size: 1.2rem; letter-spacing: -.01em; }
+h3 { margin: 22px 0 6px; font-size: 1rem; }
+p { margin: 0 0 10px; max-width: 76ch; }
+.note { color: var(--muted); font-size: .9rem; }
+section { background: #fff; border: 1px solid var(--rule); border-radius: 12px; padding: 22px 24px; margin: 18px 0; }
+.banner { background: #fff6df; border: 1px solid #ecd592; border-radius: 10px; padding: 10px 16px; margin: 0 0 18px;
+  color: #5f4700; max-width: none; }
+.verdict { border-left: 6px solid var(--tone); }
+.verdict .badge { display: inline-block; background: var(--tone); color: #fff; border-radius: 999px;
+  padding: 3px 14px; font-weight: 600; font-size: .9rem; margin-bottom: 10px; }
+.verdict .lead { font-size: 1.12rem; }
+.verdict ul { margin: 8px 0 0; padding-left: 20px; color: var(--muted); font-size: .95rem; }
+.verdict li { margin: 4px 0; }
+.warning { background: #fdf0ee; border: 1px solid #efc7c1; border-radius: 8px; padding: 10px 14px; color: #7b2016;
+  max-width: none; }
+code { font: .92em ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; background: #edf2ef;
+  padding: 0 .3em; border-radius: 4px; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; margin: 12px -24px 6px; padding: 0 24px; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
+th { text-align: right; font-weight: 600; color: var(--muted); font-size: .82rem; padding: 6px 8px;
+  border-bottom: 2px solid var(--rule); white-space: nowrap; vertical-align: bottom; }
+td { text-align: right; padding: 7px 8px; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: inherit; }
+tr { background: #fff; }
+tr.chosen { background: #eef6f1; }
+tr.chosen td:first-child { padding-left: 8px; font-weight: 600; }
+tr.total td { font-weight: 600; }
+tbody tr:last-child td { border-bottom: 0; }
+.swatch { display: inline-block; width: .7em; height: .7em; margin-right: .5em; border-radius: 50%; }
+.swatch.D { border-radius: 1px; transform: rotate(45deg) scale(.85); }
+.ends { display: block; color: var(--muted); font-size: .8rem; }
+.up { color: var(--helps); font-weight: 600; } .down { color: var(--hurts); font-weight: 600; }
+img { max-width: 100%; height: auto; display: block; }
+figure { margin: 16px 0 0; }
+figcaption { color: var(--muted); font-size: .9rem; margin-top: 6px; }
+.pictures figure img { border-radius: 6px; min-width: min(100%, 320px); }
+.plot div { overflow-x: auto; }
+.matrices { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); gap: 12px; }
+.matrices figure { margin: 0; }
+.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(125px, 1fr)); gap: 10px; margin: 12px 0; }
+.facts div { background: var(--wash); border-radius: 8px; padding: 10px 12px; font-size: .85rem; color: var(--muted);
+}
+.facts b { display: block; font-size: 1.25rem; color: var(--ink); font-variant-numeric: tabular-nums; }
+td.text, th.text { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 8em; }
+footer { color: var(--muted); font-size: .85rem; text-align: center; margin-top: 28px; }
+@media (max-width: 600px) {
+  main { padding: 18px 12px 40px; }
+  section { padding: 16px 14px; border-radius: 10px; }
+  .scroll { margin: 10px -14px 4px; padding: 0 14px; }
+  td, th { padding-left: 7px; padding-right: 7px; }
+  .plot img { max-width: none; width: 680px; }
+  .matrices { grid-template-columns: 1fr 1fr; }
+  .matrices .plot img { width: 100%; }
+}
+@media print { body { background: #fff; } section { break-inside: avoid; border-color: #ccc; } }
+"""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>leafsynth: {{ c.verdict_label }}</title>
+<style>{{ style }}</style>
+</head>
+<body>
+<main>
+{% macro number(row, key, signed=False) -%}
+  {%- if row.get(key) is none or row.get(key) == "" -%}–{%- else -%}
+  {%- set low = row[key ~ "_lower"] -%}{%- set high = row[key ~ "_upper"] -%}
+  <span class="{{ 'up' if signed and low > 0 else 'down' if signed and high < 0 }}">
+  {{- ("%+.3f" if signed else "%.3f") | format(row[key] + 0.0) -}}
+  </span><span class="ends">{{ ("%+.3f to %+.3f" if signed else "%.3f to %.3f") | format(low + 0.0, high + 0.0)
+}}</span>
+  {%- endif -%}
+{%- endmacro %}
+{% macro plot(name, alt, caption="") -%}
+  <figure class="plot"><div><img src="{{ images[name] }}" alt="{{ alt }}"></div>
+  {%- if caption %}<figcaption>{{ caption }}</figcaption>{% endif %}</figure>
+{%- endmacro %}
+<header>
+<p>leafsynth report</p>
+<h1>Do synthetic leaves help on {{ "the rendered sample" if c.is_rendered_sample else "this leaf set" }}?</h1>
+</header>
+{% if c.is_rendered_sample %}
+<p class="banner"><strong>Rendered sample.</strong> The leaves in this report are drawn by a program, not
+photographed. They show that the pipeline works; they say nothing about real leaves.</p>
+{% endif %}
+
+<section class="verdict" style="--tone: var(--{{ c.verdict }})">
+<span class="badge">{{ c.verdict_label }}</span>
+<p class="lead">{{ c.sentences[0] | code }}</p>
+{% if c.sentences[1:] %}<ul>{% for line in c.sentences[1:] %}<li>{{ line | code }}</li>{% endfor %}</ul>{% endif %}
+</section>
+
+<section>
+<h2>All arms</h2>
+<p class="note">The same classifier, the same number of optimiser steps, the same seeds; what differs is what it was
+trained on. Mean over {{ c.method.seeds | length }} seeds on {{ c.method.n_test }} test images, below it the
+{{ percent(c.method.confidence) }} interval. The highlighted arm was chosen among those with synthetic images by its
+macro-F1 on val.</p>
+<div class="scroll"><table>
+<thead><tr><th>arm</th><th>macro-F1</th><th>minus real</th><th>minus balanced</th><th>minus classic</th>
+<th>balanced acc.</th><th>accuracy</th><th>F1 on val</th></tr></thead>
+<tbody>
+{% for row in arms %}<tr{% if row.arm == c.candidate %} class="chosen"{% endif %}>
+<td><span class="swatch {{ marker(row.arm) }}" style="background: {{ color(row.arm) }}"></span>{{ row.arm }}</td>
+<td>{{ number(row, "macro_f1") }}</td>
+{% for control in ("real", "balanced", "classic") %}<td>{{ number(row, "macro_f1_minus_" ~ control, True) }}</td>
+{% endfor %}<td>{{ number(row, "balanced_accuracy") }}</td><td>{{ number(row, "accuracy") }}</td>
+<td>{{ "%.3f" | format(row.val_macro_f1) }}</td></tr>
+{% endfor %}</tbody></table></div>
+{{ plot("arms", "Macro-F1 of every arm with its interval, and the differences to real and classic",
+  "Circles: trained on real images only. Diamonds: synthetic images were among them. An interval of a difference that
+does not touch zero is evidence.") }}
+<h3>Recall of each class</h3>
+{{ plot("recall", "Recall of each class for every arm") }}
+</section>
+
+{% if pictures %}
+<section class="pictures">
+<h2>Leaves, real and synthetic</h2>
+{% if c.is_rendered_sample %}<p class="note">“Real” means rendered here: the sample's leaves are drawn.</p>{% endif %}
+{% for title, source in pictures.items() %}
+<figure><img src="{{ source }}" alt="{{ title }}"><figcaption>{{ title }}</figcaption></figure>
+{% endfor %}
+</section>
+{% endif %}
+
+{% if fidelity %}
+<section>
+<h2>How close are the synthetic leaves to real ones?</h2>
+<p class="note">Distances between features of a network ({{ extractors | join(", ") }}). Each stands beside its
+floor: what
+held-out real images score against train at the same number of images. Near the floor is as close as real leaves come;
+below it is no praise, since copies of train images would score so too. Such distances do not predict usefulness: the
+arms above do.</p>
+{% for warning in fidelity_warnings %}<p class="warning">{{ warning | code }}</p>{% endfor %}
+<div class="scroll"><table>
+<thead><tr><th>class</th><th>images scored</th>
+{% for e in extractors %}<th>Fréchet ({{ e }})</th><th>its floor</th><th>kernel ({{ e }})</th><th>its floor</th>{%
+endfor %}
+{% if agreement %}<th>label agreement</th><th>on val</th>{% endif %}</tr></thead>
+<tbody>
+{% for row in fidelity %}<tr{% if loop.first %} class="total"{% endif %}><td>{{ row.name }}</td><td>{{ row.n }}</td>
+{% for cell in row.cells %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</tbody></table></div>
+{% if left_out %}<p class="note">Too few val images for figures of their own: {{ left_out | join(", ") }}.</p>{%
+endif %}
+{% if agreement %}<p class="note">Label agreement: the share of synthetic images that an independent classifier,
+trained on
+real train images, takes for the class they were made for; beside it the same classifier on real val images.</p>{%
+endif %}
+</section>
+{% endif %}
+
+{% if budgets %}
+<section>
+<h2>Few labels: semi-supervised GAN against the same network on labels alone</h2>
+<p class="note">Both see the same labelled images; the SGAN also sees the rest of train without labels.</p>
+{{ plot("label_budget", "Macro-F1 over the number of labelled images a class") }}
+<div class="scroll"><table>
+<thead><tr><th>labels a class</th><th>method</th><th>macro-F1</th><th>minus supervised</th><th>balanced acc.</th>
+<th>accuracy</th><th>F1 on val</th></tr></thead>
+<tbody>{% for row in budgets %}<tr><td>{{ row.budget }}</td><td>{{ row.method }}</td><td>{{ number(row, "macro_f1")
+}}</td>
+<td>{{ number(row, "macro_f1_minus_supervised", True) }}</td><td>{{ number(row, "balanced_accuracy") }}</td>
+<td>{{ number(row, "accuracy") }}</td><td>{{ "%.3f" | format(row.val_macro_f1) }}</td></tr>
+{% endfor %}</tbody></table></div>
+</section>
+{% endif %}
+
+<section>
+<h2>What is mistaken for what</h2>
+<p class="note">Share of each true class in per cent, all seeds together, on test.</p>
+<div class="matrices">{% for name in matrices %}{{ plot(name, "Confusion matrix of arm " ~ name[10:]) }}{% endfor
+%}</div>
+</section>
+
+<section>
+<h2>Learning curves</h2>
+{{ plot("learning_curves", "Macro-F1 on val over optimiser steps for every arm",
+  "Mean over seeds; the band reaches from the worst to the best seed. Each seed's checkpoint is its best on val.") }}
+</section>
+
+<section>
+<h2>The data</h2>
+<div class="scroll"><table>
+<thead><tr><th>class</th><th>train</th><th>val</th><th>test</th></tr></thead>
+<tbody>{% for name in c.classes %}<tr><td>{{ name }}</td>
+{% for side in ("train", "val", "test") %}<td>{{ c.split_counts[side][name] }}</td>{% endfor %}</tr>{% endfor %}
+</tbody></table></div>
+{% if audit %}
+{% if audit.facts %}<div class="facts">{% for words, value in audit.facts %}<div><b>{{ value }}</b>{{ words
+}}</div>{% endfor %}</div>{% endif %}
+{% for warning in audit.warnings %}<p class="warning">{{ warning | code }}</p>{% endfor %}
+{% for line in audit.lines %}<p>{{ line | code }}</p>{% endfor %}
+{% for title, rows in audit.tables %}
+<h3>{{ title }}</h3>
+<div class="scroll"><table><thead><tr><th>rule</th><th>files</th><th class="text">what is done</th></tr></thead>
+<tbody>{% for rule, count, words in rows %}<tr><td>{{ rule }}</td><td>{{ count }}</td><td class="text">{{ words
+}}</td></tr>
+{% endfor %}</tbody></table></div>
+{% endfor %}
+<p class="note">Every decision on every file stands in <code>data/split/audit.md</code>.</p>
+{% endif %}
+</section>
+
+<section>
+<h2>How this was measured</h2>
+<ul>
+<li>Every arm: {{ c.method.steps }} optimiser steps, seeds {{ c.method.seeds | join(", ") }}; equal steps, because
+with equal
+epochs the larger training set would be trained longer.</li>
+{% if c.method.sgan_steps %}<li>SGAN and its supervised baseline: {{ c.method.sgan_steps | join(", ") }} steps each,
+seeds
+{{ c.method.sgan_seeds | join(", ") }}.</li>{% endif %}
+<li>Checkpoints and the highlighted arm were chosen on val. The {{ c.method.n_test }} test images ({{ c.test_groups
+}} groups)
+were seen once, by the final predictions; no GAN, feature extractor or threshold has seen them.</li>
+<li>Intervals: {{ c.method.resamples }} paired resamples of seeds and of test images, drawn within each class and in
+whole
+groups, scaled to the variance of both sources and for the small number of seeds. {{ percent(c.method.confidence) }}
+each, not
+corrected for the number of comparisons.</li>
+<li>Rules, in this order. <em>Too little data</em>: fewer than {{ min_units }} independent test images.
+<em>Helps</em>: the interval of macro-F1's difference lies above zero against <code>real</code>,
+<code>balanced</code> and <code>classic</code>, so that balancing or classic augmentation is never counted as the
+GAN's merit. <em>Hurts</em>: it lies below zero against <code>real</code>, or against the control that lacks only
+the synthetic images. <em>Too little data</em>: undecided, and the interval to the strongest control is wider than
+±{{ c.method.min_detectable }}. <em>No evidence</em>: otherwise.</li>
+<li>Classes with fewer train images than the mean class get a verdict on their recall, by the same rules.</li>
+</ul>
+</section>
+<footer>Made by leafsynth. Figures: <code>metrics.json</code>, <code>comparison.csv</code>,
+<code>recall.csv</code>.</footer>
+</main>
+</body>
+</html>
+"""

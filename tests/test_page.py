@@ -1,0 +1,388 @@
+"""From folders of predictions to the report: same bytes, escaped names, unfair comparisons refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import InputError
+from pipeline.report.comparison import compare_predictions
+from pipeline.report.page import audit_summary
+from pipeline.report.table import format_table, read_rows, summary
+
+CLASSES = ["healthy", "rust", "blight", "rare"]
+COUNTS = {"train": (128, 64, 32, 16), "val": (20, 10, 6, 6), "test": (26, 13, 8, 7)}
+ARMS = {
+    "real": 1.2,
+    "balanced": 1.3,
+    "classic": 1.6,
+    "synthetic": 1.4,
+    "synthetic_classic": 1.7,
+    "synthetic_only": 0.6,
+}
+SEEDS = (0, 1, 2)
+
+
+def images(split: str) -> list[tuple[str, str]]:
+    """(class, file name) in store order; file names are the same in every class, as in many sets."""
+    return [(c, f"{i:03d}.png") for c, n in zip(CLASSES, COUNTS[split], strict=True) for i in range(n)]
+
+
+def write_csv(path: Path, rows: list[list]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as f:
+        csv.writer(f, lineterminator="\n").writerows(rows)
+
+
+def write_manifest(path: Path) -> None:
+    rows = [["file", "split", "class", "group", "source", "sha256", "width", "height", "mended"]]
+    for split in COUNTS:
+        rows += [
+            [f"{split}/{c}/{f}", split, c, f"leaf{c}{int(f[:3]) // 2}", f"{c}/{f}", "0", 96, 96, ""]
+            for c, f in images(split)
+        ]
+    write_csv(path, rows)
+
+
+def prediction_rows(strength: float, rng: np.random.Generator, seeds: tuple[int, ...], first: list) -> list[list]:
+    """Rows of one arm; what makes an image hard is shared by all arms."""
+    rows = []
+    for seed in seeds:
+        for split in ("val", "test"):
+            hard = np.random.default_rng([7, len(split)]).normal(size=(sum(COUNTS[split]), len(CLASSES)))
+            for i, (label, file) in enumerate(images(split)):
+                logits = hard[i] + rng.gumbel(size=len(CLASSES))
+                logits[CLASSES.index(label)] += strength
+                p = np.exp(logits) / np.exp(logits).sum()
+                rows.append([*first, seed, split, file, label, *(f"{v:.6f}" for v in p)])
+    return rows
+
+
+def write_arm(folder: Path, strength: float, index: int, seeds: tuple[int, ...] = SEEDS, steps: int = 400) -> None:
+    rng = np.random.default_rng([3, index])
+    header = ["seed", "split", "file", "label", *(f"p/{c}" for c in CLASSES)]
+    write_csv(folder / "predictions.csv", [header, *prediction_rows(strength, rng, seeds, [])])
+    history = [["seed", "step", "train_loss", "val_loss", "val_macro_f1"]]
+    for seed in seeds:
+        for step in range(50, 401, 50):
+            f1 = (0.3 + 0.2 * strength) * (1 - np.exp(-step / 120)) + rng.normal(0, 0.01)
+            history.append([seed, step, f"{1 / step:.6f}", f"{2 / step:.6f}", f"{f1:.6f}"])
+    write_csv(folder / "history.csv", history)
+    (folder / "metrics.json").write_text(json.dumps({"optimiser_steps": steps, "test/accuracy": 0.5}))
+
+
+def write_sgan(folder: Path, strengths: dict[str, float], index: int) -> None:
+    rng = np.random.default_rng([4, index])
+    rows = [["method", "seed", "split", "file", "label", *(f"p/{c}" for c in CLASSES)]]
+    for method, strength in strengths.items():
+        rows += prediction_rows(strength, rng, SEEDS, [method])
+    write_csv(folder / "predictions.csv", rows)
+    (folder / "metrics.json").write_text(json.dumps({"sgan/optimiser_steps": 300, "supervised/optimiser_steps": 300}))
+
+
+FIDELITY = {
+    "fd_leaf": 12.3, "fd_leaf_floor": 8.1, "kid_leaf": 0.4, "kid_leaf_floor": 0.1, "n/scored": 42.0,
+    "label_agreement": 0.6, "label_agreement_val": 0.8, "label_agreement/rust": 0.2, "label_agreement_val/rust": 0.8,
+    "left_out/rare": 3.0,
+}  # fmt: skip
+AUDIT = {
+    "images": {"files": 260, "kept": 240, "rejected": 20, "mended": 4},
+    "rejected_by_rule": {"truncated": 3, "zero_byte": 17},
+    "rules": {"truncated": "An image whose data end early is rejected."},
+    "groups": {"count": 200, "largest": 3},
+    "near_duplicates": [{"a": "rust/a.png", "b": "rust/b.png"}],
+    "suspected_label_conflicts": [],
+    "label_conflicts": [],
+    "leakage": {"groups_on_two_sides": 0},
+    "shortcut": {"accuracy": 0.57, "majority_share": 0.16},
+}
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders as the stages leave them, made once."""
+    root = tmp_path_factory.mktemp("experiment")
+    for i, (arm, strength) in enumerate(ARMS.items()):
+        write_arm(root / "classifier" / arm, strength, i)
+    for i, budget in enumerate(("5", "10", "20")):
+        write_sgan(root / "sgan" / budget, {"sgan": 0.6 + 0.3 * i, "supervised": 0.3 + 0.3 * i}, i)
+    write_manifest(root / "manifest.csv")
+    (root / "fidelity.json").write_text(json.dumps(FIDELITY))
+    (root / "audit.json").write_text(json.dumps(AUDIT))
+    Image.effect_noise((96, 48), 60).convert("RGB").save(root / "grid.png")
+    return root
+
+
+@pytest.fixture
+def world(experiment: Path, tmp_path: Path) -> dict:
+    """Arguments of `compare_predictions` for a copy that a test may spoil."""
+    shutil.copytree(experiment, tmp_path, dirs_exist_ok=True)
+    return {
+        "classifier_dirs": {arm: tmp_path / "classifier" / arm for arm in ARMS},
+        "sgan_dirs": {b: tmp_path / "sgan" / b for b in ("5", "10", "20")},
+        "out_dir": tmp_path / "compare",
+        "classes": CLASSES,
+        "manifest": tmp_path / "manifest.csv",
+        "audit": tmp_path / "audit.json",
+        "fidelity": tmp_path / "fidelity.json",
+        "pictures": {"Real and <synthetic> leaves": tmp_path / "grid.png"},
+        "resamples": 200,
+    }
+
+
+def edit_rows(path: Path, change) -> None:
+    with open(path, newline="", encoding="utf-8") as f:
+        header, *rows = list(csv.reader(f))
+    write_csv(path, [header, *change([dict(zip(header, row, strict=True)) for row in rows])])
+
+
+def as_lists(rows: list[dict]) -> list[list]:
+    return [list(row.values()) for row in rows]
+
+
+def test_everything_is_written_and_agrees(world):
+    metrics = compare_predictions(**world)
+    out = world["out_dir"]
+    assert json.loads((out / "metrics.json").read_text()) == metrics
+    rows = {row["arm"]: row for row in read_rows(out / "comparison.csv")}
+    assert list(rows) == [*ARMS, *(f"{m}.{b}" for b in ("5", "10", "20") for m in ("supervised", "sgan"))]
+    for arm in ARMS:
+        assert float(rows[arm]["macro_f1"]) == metrics[f"{arm}/test/macro_f1"]
+    difference = metrics["synthetic/test/macro_f1"] - metrics["classic/test/macro_f1"]
+    assert metrics["synthetic/test/macro_f1_minus_classic"] == pytest.approx(difference, abs=2e-6)
+    assert float(rows["sgan.10"]["macro_f1_minus_supervised"]) == metrics["sgan.10/test/macro_f1_minus_supervised"]
+    assert sum(metrics[f"verdict/{v}"] for v in ("helps", "hurts", "no_evidence", "too_little_data")) == 1
+    assert len(read_rows(out / "recall.csv")) == len(ARMS) * len(CLASSES)
+
+    lines = (out / "verdict.txt").read_text().splitlines()
+    assert "54 test images, 3 seeds" in lines[0] and "`rare`" in lines[2] and "SGAN" in lines[-1]
+    pngs = {p.name for p in (out / "plots").iterdir()}
+    assert pngs == {"arms.png", "recall.png", "learning_curves.png", "label_budget.png"} | {
+        f"confusion_{arm}.png" for arm in ARMS
+    }
+
+
+def test_metrics_are_those_of_plain_code(world):
+    """The mean over seeds of macro-F1, computed from the file by hand."""
+    metrics = compare_predictions(**world)
+    rows = read_rows(world["classifier_dirs"]["classic"] / "predictions.csv")
+    by_seed = []
+    for seed in SEEDS:
+        own = [r for r in rows if r["seed"] == str(seed) and r["split"] == "test"]
+        pairs = [(r["label"], max(CLASSES, key=lambda c, r=r: float(r[f"p/{c}"]))) for r in own]
+        f1 = []
+        for c in CLASSES:
+            hits = sum(a == b == c for a, b in pairs)
+            f1.append(2 * hits / (sum(a == c for a, _ in pairs) + sum(b == c for _, b in pairs)))
+        by_seed.append(np.mean(f1))
+    assert metrics["classic/test/macro_f1"] == pytest.approx(np.mean(by_seed), abs=1e-6)
+
+
+def test_same_inputs_same_bytes(world, tmp_path):
+    compare_predictions(**world)
+    compare_predictions(**world | {"out_dir": tmp_path / "again"})
+    first = sorted(p for p in world["out_dir"].rglob("*") if p.is_file())
+    assert len(first) > 10
+    for path in first:
+        assert path.read_bytes() == (tmp_path / "again" / path.relative_to(world["out_dir"])).read_bytes(), path
+    html = (world["out_dir"] / "report.html").read_text()
+    assert str(tmp_path) not in html
+
+
+def test_page_is_self_contained_and_escaped(world):
+    compare_predictions(**world)
+    html = (world["out_dir"] / "report.html").read_text(encoding="utf-8")
+    assert "http:" not in html and "https:" not in html and "<script" not in html
+    sources = re.findall(r'src="([^"]{5})', html)
+    assert len(sources) == 4 + len(ARMS) + 1 and set(sources) == {"data:"}
+    assert "Real and &lt;synthetic&gt; leaves" in html and "<synthetic>" not in html
+    verdict = (world["out_dir"] / "verdict.txt").read_text().splitlines()[0]
+    assert re.sub(r"`([^`]*)`", r"<code>\1</code>", verdict).replace("'", "&#39;") in html
+    assert "57%" in html and "16%" in html  # the shortcut's figures
+    assert "rare (3)" in html  # left out of fidelity, and named
+    assert "Only 20% of the synthetic images of <code>rust</code>" in html
+
+
+def test_rendered_sample_is_called_one(world):
+    compare_predictions(**world)
+    assert "endered sample" not in (world["out_dir"] / "report.html").read_text()
+    compare_predictions(**world, is_rendered_sample=True)
+    assert "<strong>Rendered sample.</strong>" in (world["out_dir"] / "report.html").read_text()
+    assert "rendered sample" in (world["out_dir"] / "verdict.txt").read_text().splitlines()[0]
+
+
+def test_works_without_the_optional_parts(world):
+    compare_predictions(**world | {"sgan_dirs": {}, "audit": None, "fidelity": None, "pictures": None})
+    html = (world["out_dir"] / "report.html").read_text()
+    assert "Few labels" not in html and "label_budget" not in html
+
+
+def test_identical_arms_differ_by_nothing_and_do_not_help(world):
+    same = {arm: world["classifier_dirs"]["classic"] for arm in ARMS}
+    metrics = compare_predictions(**world | {"classifier_dirs": same})
+    for end in ("", "_lower", "_upper"):
+        assert metrics[f"synthetic_classic/test/macro_f1_minus_real{end}"] == 0.0
+    assert metrics["verdict/helps"] == 0.0 and metrics["verdict/hurts"] == 0.0
+
+
+def test_planted_improvement_helps(world):
+    write_arm(world["classifier_dirs"]["synthetic"], 5.0, 99)
+    metrics = compare_predictions(**world)
+    assert metrics["verdict/helps"] == 1.0 and metrics["verdict/difference_lower"] > 0
+
+
+def test_candidate_is_chosen_on_val_not_on_test(world):
+    """`synthetic` is perfect on test and hopeless on val: choosing it would be peeking."""
+
+    def peek(rows):
+        for row in rows:
+            right = row["split"] == "test"
+            for c in CLASSES:
+                row[f"p/{c}"] = "1.0" if (c == row["label"]) == right and (right or c != CLASSES[3]) else "0.0"
+            total = sum(float(row[f"p/{c}"]) for c in CLASSES)
+            for c in CLASSES:
+                row[f"p/{c}"] = str(float(row[f"p/{c}"]) / total)
+        return as_lists(rows)
+
+    edit_rows(world["classifier_dirs"]["synthetic"] / "predictions.csv", peek)
+    metrics = compare_predictions(**world)
+    assert metrics["synthetic/test/macro_f1"] == 1.0
+    assert "`synthetic_classic`" in (world["out_dir"] / "verdict.txt").read_text().splitlines()[0]
+
+
+def refused(world: dict, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        compare_predictions(**world)
+    assert not (world["out_dir"] / "metrics.json").exists()
+
+
+def test_unequal_steps_are_refused(world):
+    write_arm(world["classifier_dirs"]["synthetic"], 1.4, 3, steps=401)
+    refused(world, "equal `optimiser_steps`.*'synthetic': 401")
+
+
+def test_missing_or_unequal_steps_of_an_sgan_are_refused(world):
+    path = world["sgan_dirs"]["10"] / "metrics.json"
+    path.write_text(json.dumps({"sgan/optimiser_steps": 300, "supervised/optimiser_steps": 299}))
+    refused(world, "equal optimiser steps")
+    path.write_text("{}")
+    refused(world, "optimiser_steps")
+
+
+def test_other_seeds_are_refused(world):
+    write_arm(world["classifier_dirs"]["classic"], 1.6, 2, seeds=(0, 1, 3))
+    refused(world, r"expected the seeds \[0, 1, 2\]")
+
+
+@pytest.mark.parametrize("which", ["arm", "sgan"])
+def test_labels_shifted_by_one_are_caught(world, which):
+    """Also where the file names of all classes are alike, and whatever the class sizes."""
+    folder = world["classifier_dirs"]["synthetic"] if which == "arm" else world["sgan_dirs"]["10"]
+    following = dict(zip(CLASSES, CLASSES[1:] + CLASSES[:1], strict=True))
+    edit_rows(
+        folder / "predictions.csv",
+        lambda rows: as_lists([r | {"label": following[r["label"]]} for r in rows]),
+    )
+    refused(world, "predictions.csv: expected")
+
+
+def test_labels_shifted_by_one_are_caught_with_classes_of_equal_size(tmp_path, world, monkeypatch):
+    monkeypatch.setitem(COUNTS, "val", (6, 6, 6, 6))
+    monkeypatch.setitem(COUNTS, "test", (8, 8, 8, 8))
+    write_manifest(world["manifest"])
+    for i, arm in enumerate(ARMS):
+        write_arm(world["classifier_dirs"][arm], 1.5, i)
+    world["sgan_dirs"] = {}
+    compare_predictions(**world | {"out_dir": tmp_path / "fine"})
+    following = dict(zip(CLASSES, CLASSES[1:] + CLASSES[:1], strict=True))
+    edit_rows(
+        world["classifier_dirs"]["real"] / "predictions.csv",
+        lambda rows: as_lists([r | {"label": following[r["label"]]} for r in rows]),
+    )
+    refused(world, "labels and images have come apart")
+
+
+def test_permuted_labels_are_caught(world):
+    def permute(rows):
+        labels = np.random.default_rng(0).permutation([r["label"] for r in rows])
+        return as_lists([r | {"label": str(label)} for r, label in zip(rows, labels, strict=True)])
+
+    edit_rows(world["classifier_dirs"]["classic"] / "predictions.csv", permute)
+    refused(world, "predictions.csv: expected")
+
+
+def test_other_test_images_are_refused(world):
+    edit_rows(
+        world["classifier_dirs"]["real"] / "predictions.csv",
+        lambda rows: as_lists([r for r in rows if (r["label"], r["file"]) != ("rust", "003.png")]),
+    )
+    refused(world, "none for one of it: rust/003.png")
+    edit_rows(
+        world["classifier_dirs"]["real"] / "predictions.csv",
+        lambda rows: as_lists([r | {"file": r["file"].replace("002", "other")} for r in rows]),
+    )
+    refused(world, "other.png")
+
+
+def test_train_images_among_the_test_ones_are_refused(world):
+    edit_rows(
+        world["classifier_dirs"]["synthetic"] / "predictions.csv",
+        lambda rows: as_lists(
+            [r | {"file": "100.png"} if (r["label"], r["file"]) == ("healthy", "000.png") else r for r in rows]
+        ),
+    )
+    refused(world, "100.png")
+
+
+def test_malformed_files_give_one_sentence(world):
+    path = world["classifier_dirs"]["real"] / "predictions.csv"
+    good = path.read_text()
+    path.write_text(good.replace("p/rust,p/blight", "p/blight,p/rust"))
+    refused(world, "probability columns")
+    path.write_text(re.sub(r"0\.\d{6}\n", "7.5\n", good))
+    refused(world, "sum to 1")
+    path.write_text(re.sub(r"0\.\d{6}\n", "high\n", good))
+    refused(world, "line 2")
+    path.unlink()
+    refused(world, "run `dvc repro`")
+
+
+def test_arms_needed_for_a_verdict(world):
+    for gone in ("balanced", "classic"):
+        fewer = {arm: d for arm, d in world["classifier_dirs"].items() if arm != gone}
+        refused(world | {"classifier_dirs": fewer}, f"add {gone}")
+    fewer = {arm: d for arm, d in world["classifier_dirs"].items() if arm not in ("synthetic", "synthetic_classic")}
+    refused(world | {"classifier_dirs": fewer}, "add synthetic or synthetic_classic")
+
+
+def test_missing_picture_is_named(world):
+    refused(world | {"pictures": {"Grid": Path("nowhere.png")}}, "nowhere.png.*'Grid'")
+
+
+def test_table_for_the_terminal(world):
+    metrics = compare_predictions(**world)
+    text = format_table(read_rows(world["out_dir"] / "comparison.csv"))
+    lines = text.splitlines()
+    arm = next(line for line in lines if line.startswith("synthetic_classic"))
+    assert f"{metrics['synthetic_classic/test/macro_f1']:.3f}" in arm
+    assert f"{metrics['synthetic_classic/test/macro_f1_minus_classic']:+.3f}" in arm
+    assert any(line.startswith("10 sgan") for line in lines)
+    assert max(map(len, lines)) <= 120
+    printed = summary(world["out_dir"])
+    assert printed.startswith(text) and "Synthetic images" in printed
+    with pytest.raises(InputError, match="dvc repro"):
+        summary(world["out_dir"] / "nowhere")
+
+
+def test_shortcut_warns_only_when_the_border_tells_much():
+    quiet = audit_summary({"shortcut": {"accuracy": 0.30, "majority_share": 0.28}})
+    assert not quiet["warnings"] and "30%" in quiet["lines"][0]
+    loud = audit_summary({"shortcut": {"border_color": {"accuracy": 0.69, "majority_share": 0.38}}})
+    assert "69%" in loud["warnings"][0] and "38%" in loud["warnings"][0]

@@ -1,0 +1,172 @@
+"""Scores against a slow reference; intervals: coverage under no effect, pairing, groups, planted effects."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from pipeline.measure.statistics import METRICS, compare_arms, confusion, score
+
+CLASSES = ["healthy", "rust", "blight", "rare"]
+
+
+def simulate(
+    rng: np.random.Generator,
+    counts: tuple[int, ...] = (26, 13, 6, 3),
+    num_seeds: int = 5,
+    arms: tuple[str, ...] = ("real", "synthetic"),
+    boost: dict[str, float] | None = None,
+    seed_sd: float = 0.3,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Predictions of arms that share the images' difficulty; each seed leans to some classes of its own.
+
+    Returns (N,) labels and arm → (num_seeds, N) predictions; `boost` makes an arm better.
+    """
+    k = len(counts)
+    labels = np.repeat(np.arange(k), counts)
+    n = len(labels)
+    difficulty = rng.normal(size=(n, k))
+    predicted = {}
+    for arm in arms:
+        logits = difficulty + seed_sd * rng.normal(size=(num_seeds, 1, k))
+        logits = logits + 0.5 * rng.normal(size=(n, k)) + rng.gumbel(size=(num_seeds, n, k))
+        logits[:, np.arange(n), labels] += 1.5 + (boost or {}).get(arm, 0.0)
+        predicted[arm] = logits.argmax(-1)
+    return labels, predicted
+
+
+def test_scores_equal_sklearn():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    labels, predicted = simulate(np.random.default_rng(0), num_seeds=3)
+    ours = score(labels, predicted["real"], 4)
+    assert ours["recall"].shape == (3, 4)
+    for s, p in enumerate(predicted["real"]):
+        assert np.array_equal(confusion(labels, p, 4), sklearn.confusion_matrix(labels, p, labels=range(4)))
+        assert ours["accuracy"][s] == pytest.approx(sklearn.accuracy_score(labels, p))
+        assert ours["balanced_accuracy"][s] == pytest.approx(sklearn.balanced_accuracy_score(labels, p))
+        assert ours["macro_f1"][s] == pytest.approx(
+            sklearn.f1_score(labels, p, average="macro", labels=range(4), zero_division=0)
+        )
+        assert ours["recall"][s] == pytest.approx(sklearn.recall_score(labels, p, average=None, labels=range(4)))
+
+
+def test_class_without_images_has_no_recall_and_no_weight():
+    s = score([0, 0, 1, 1], [0, 0, 1, 0], 3)
+    assert np.isnan(s["recall"][2])
+    assert s["balanced_accuracy"] == pytest.approx(0.75)
+    assert s["macro_f1"] == pytest.approx((4 / 5 + 2 / 3) / 2)
+
+
+def test_means_are_plain_means_over_seeds():
+    labels, predicted = simulate(np.random.default_rng(1))
+    result = compare_arms(labels, predicted, classes=CLASSES, resamples=200)
+    plain = {arm: score(labels, p, 4) for arm, p in predicted.items()}
+    for name in METRICS:
+        means = {arm: float(s[name].mean()) for arm, s in plain.items()}
+        assert result["real"].metrics[name].mean == pytest.approx(means["real"])
+        difference = result["synthetic"].differences["real"][name].mean
+        assert difference == pytest.approx(means["synthetic"] - means["real"])
+    interval = result["real"].metrics["recall/rare"]
+    assert (interval.n_test, interval.n_seeds) == (48, 5)
+    assert 0 <= interval.lower <= interval.mean <= interval.upper <= 1
+    assert "real" not in result["real"].differences and "classic" not in result["real"].differences
+
+
+@pytest.mark.parametrize(("counts", "num_seeds"), [((26, 13, 6, 3), 5), ((40, 30, 20, 10), 3)])
+def test_interval_of_no_difference_covers_zero_as_often_as_it_says(counts, num_seeds):
+    """Nominal 95%; 300 experiments have a standard error of 1.3%, hence the room."""
+    rng = np.random.default_rng(2)
+    covered = []
+    for i in range(300):
+        labels, predicted = simulate(rng, counts, num_seeds)
+        result = compare_arms(labels, predicted, classes=CLASSES, resamples=300, seed=i)
+        d = result["synthetic"].differences["real"]["macro_f1"]
+        covered.append(d.lower <= 0 <= d.upper)
+    assert 0.92 <= np.mean(covered) <= 0.98
+
+
+def test_identical_arms_differ_by_exactly_nothing():
+    labels, predicted = simulate(np.random.default_rng(3), arms=("real",))
+    result = compare_arms(labels, predicted | {"synthetic": predicted["real"].copy()}, classes=CLASSES)
+    for d in result["synthetic"].differences["real"].values():
+        assert (d.mean, d.lower, d.upper) == (0.0, 0.0, 0.0)
+    assert result["synthetic"].metrics == result["real"].metrics
+
+
+def test_planted_improvement_is_found_and_pairing_narrows_its_interval():
+    labels, predicted = simulate(np.random.default_rng(4), (60, 40, 30, 20), boost={"synthetic": 1.0})
+    paired = compare_arms(labels, predicted, classes=CLASSES)["synthetic"].differences["real"]["macro_f1"]
+    assert paired.lower > 0
+    alone = [compare_arms(labels, {a: p}, classes=CLASSES)[a].metrics["macro_f1"] for a, p in predicted.items()]
+    assert paired.half_width < np.hypot(*(i.half_width for i in alone))
+
+
+def test_more_images_and_more_seeds_narrow_the_interval():
+    def half_width(counts, num_seeds):
+        labels, predicted = simulate(np.random.default_rng(5), counts, num_seeds, seed_sd=0.6)
+        return compare_arms(labels, predicted, classes=CLASSES, resamples=500)["real"].metrics["macro_f1"].half_width
+
+    assert half_width((160,) * 4, 5) < 0.75 * half_width((20,) * 4, 5)
+    assert half_width((160,) * 4, 20) < half_width((160,) * 4, 3)
+
+
+def test_groups_are_drawn_as_units():
+    """Eight copies of every image are no new evidence: with their groups given the interval stays as it was."""
+    labels, predicted = simulate(np.random.default_rng(6), (30, 20, 10, 8), num_seeds=20)
+    copies = {a: np.repeat(p, 8, axis=1) for a, p in predicted.items()}
+    groups = [f"leaf{i}" for i in np.repeat(np.arange(len(labels)), 8)]
+    args = {"classes": CLASSES, "resamples": 1000}
+
+    def half_width(y, p, g=None):
+        return compare_arms(y, p, groups=g, **args)["synthetic"].differences["real"]["macro_f1"].half_width
+
+    once = half_width(labels, predicted)
+    assert half_width(np.repeat(labels, 8), copies, groups) == pytest.approx(once, rel=1e-6)
+    assert half_width(np.repeat(labels, 8), copies) < 0.8 * once
+
+
+def test_arms_with_other_seeds_are_resampled_independently():
+    """Where a seed leaves its mark on both arms alike, pairing by seed is what cancels it."""
+    rng = np.random.default_rng(7)
+    labels, predicted = simulate(rng, (80, 60, 40, 40), arms=("real",), seed_sd=1.5)
+    flipped = np.where(rng.random((5, 220)) < 0.1, 0, predicted["real"])
+    twice = predicted | {"synthetic": flipped}
+    same = {"real": [0, 1, 2, 3, 4], "synthetic": [0, 1, 2, 3, 4]}
+    other = {"real": [0, 1, 2, 3, 4], "synthetic": [5, 6, 7, 8, 9]}
+
+    def half_width(seeds):
+        result = compare_arms(labels, twice, classes=CLASSES, seeds=seeds)
+        return result["synthetic"].differences["real"]["macro_f1"].half_width
+
+    assert half_width(other) > 2 * half_width(same)
+
+
+def test_draws_depend_on_the_seed_and_nothing_else():
+    labels, predicted = simulate(np.random.default_rng(8))
+    first = compare_arms(labels, predicted, classes=CLASSES, resamples=100, seed=1)
+    assert first == compare_arms(labels, predicted, classes=CLASSES, resamples=100, seed=1)
+    assert first != compare_arms(labels, predicted, classes=CLASSES, resamples=100, seed=2)
+    alone = compare_arms(labels, {"real": predicted["real"]}, classes=CLASSES, resamples=100, seed=1)
+    assert alone["real"].metrics == first["real"].metrics  # other arms do not move an arm's interval
+
+
+def test_one_seed_and_single_image_classes_do_not_break():
+    result = compare_arms([0, 1, 1], {"real": [[0, 1, 0]]}, classes=["a", "b"], resamples=50)
+    assert result["real"].metrics["accuracy"].n_seeds == 1
+    assert result["real"].metrics["recall/a"][:3] == (1.0, 1.0, 1.0)
+
+
+def test_shapes_are_checked():
+    with pytest.raises(ValueError, match="real"):
+        compare_arms([0, 1], {"real": [[0, 1, 1]]}, classes=["a", "b"])
+    with pytest.raises(ValueError, match="seeds"):
+        compare_arms([0, 1], {"real": [[0, 1]]}, classes=["a", "b"], seeds={"real": [1, 2]})
+
+
+def test_ten_arms_five_seeds_two_hundred_images_take_seconds():
+    labels, predicted = simulate(np.random.default_rng(9), (20,) * 10, arms=(*"abcdefgh", "real", "classic"))
+    start = time.perf_counter()
+    compare_arms(labels, predicted, classes=[str(i) for i in range(10)], resamples=2000)
+    assert time.perf_counter() - start < 15

@@ -1,0 +1,162 @@
+"""Verdicts are rules: each row of the table, the choice on val, and sentences that carry the figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.measure.statistics import Interval, compare_arms
+from pipeline.measure.verdict import (
+    MIN_UNITS,
+    choose_candidate,
+    class_sentence,
+    controls_missing,
+    decide,
+    minority_classes,
+    sentence,
+    sgan_sentence,
+)
+
+UP, ZERO, DOWN = (0.02, 0.10), (-0.04, 0.05), (-0.10, -0.02)
+WIDE = (-0.20, 0.25)
+
+
+def interval(bounds: tuple[float, float], n_test: int = 100) -> Interval:
+    return Interval(sum(bounds) / 2, *bounds, n_test, 5)
+
+
+def differences(real, balanced, classic) -> dict[str, Interval]:
+    return {"real": interval(real), "balanced": interval(balanced), "classic": interval(classic)}
+
+
+@pytest.mark.parametrize(
+    ("real", "balanced", "classic", "matched", "expected", "control"),
+    [
+        (UP, UP, UP, "classic", "helps", "classic"),
+        # One control that is not beaten is enough to withhold "helps": balancing is not the GAN's merit.
+        (UP, ZERO, UP, "classic", "no_evidence", "balanced"),
+        (ZERO, UP, UP, "balanced", "no_evidence", "real"),
+        (UP, UP, ZERO, "balanced", "no_evidence", "classic"),
+        (UP, UP, (0.0, 0.1), "classic", "no_evidence", "classic"),  # touching zero is not above it
+        (ZERO, ZERO, DOWN, "classic", "hurts", "classic"),
+        (ZERO, DOWN, ZERO, "balanced", "hurts", "balanced"),
+        (DOWN, ZERO, ZERO, "classic", "hurts", "real"),
+        # Worse than a control that is not the matched one: classic augmentation is better, images do not hurt.
+        (ZERO, ZERO, DOWN, "balanced", "no_evidence", "classic"),
+        (UP, UP, WIDE, "classic", "too_little_data", "classic"),
+        (WIDE, WIDE, DOWN, "classic", "hurts", "classic"),  # decided, however wide the others
+    ],
+)
+def test_rules(real, balanced, classic, matched, expected, control):
+    verdict = decide(differences(real, balanced, classic), matched=matched)
+    assert verdict.verdict == expected
+    assert verdict.control == control
+    assert verdict.difference == verdict.evidence.differences[control]
+
+
+def test_width_that_counts_as_too_little_is_a_parameter():
+    evidence = differences(ZERO, ZERO, ZERO)
+    assert decide(evidence, matched="classic", min_detectable=0.1).verdict == "no_evidence"
+    assert decide(evidence, matched="classic", min_detectable=0.04).verdict == "too_little_data"
+
+
+def test_a_handful_of_images_decides_nothing():
+    evidence = {"real": interval((0.5, 0.5)), "classic": interval((0.4, 0.6))}
+    assert decide(evidence, matched="classic", num_units=MIN_UNITS - 1).verdict == "too_little_data"
+    assert decide(evidence, matched="classic", num_units=MIN_UNITS).verdict == "helps"
+
+
+def test_matched_control_must_be_there():
+    with pytest.raises(ValueError, match="balanced"):
+        decide({"real": interval(UP)}, matched="balanced")
+    assert controls_missing(["real", "classic", "synthetic"]) == ["balanced"]
+
+
+def test_candidate_is_the_gan_arm_that_is_best_on_val():
+    assert choose_candidate({"classic": 0.9, "synthetic": 0.6, "synthetic_classic": 0.7}) == "synthetic_classic"
+    assert choose_candidate({"synthetic": 0.7, "synthetic_classic": 0.7}) == "synthetic"
+    assert choose_candidate({"synthetic_only": 0.9, "synthetic_classic": 0.1}) == "synthetic_classic"
+    with pytest.raises(ValueError, match="synthetic"):
+        choose_candidate({"real": 0.5, "synthetic_only": 0.9})
+
+
+def test_minority_classes():
+    assert minority_classes({"a": 128, "b": 64, "c": 32, "d": 16}) == ["c", "d"]
+    assert minority_classes({"a": 10, "b": 10}) == []
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        (UP, "images help: "),
+        (DOWN, "images hurt: "),
+        (ZERO, "no evidence that they help or hurt"),
+        (WIDE, "too little data to tell"),
+    ],
+)
+def test_sentence_carries_what_it_rests_on(bounds, words):
+    verdict = decide(differences(bounds, bounds, bounds), matched="classic")
+    text = sentence(verdict, candidate="synthetic_classic", score=Interval(0.8123, 0.7, 0.9, 100, 5))
+    assert words in text
+    mean = f"{sum(bounds) / 2:+.3f}"
+    for figure in (
+        mean,
+        f"{bounds[0]:+.3f} to {bounds[1]:+.3f}",
+        "0.812",
+        "100 test images",
+        "5 seeds",
+        "95%",
+    ):
+        assert figure in text
+    assert "`classic`" in text and "`synthetic_classic`" in text
+    assert "rendered sample" not in text
+    rendered = sentence(verdict, candidate="synthetic", score=Interval(0.8, 0.7, 0.9, 100, 5), is_rendered_sample=True)
+    assert "rendered sample" in rendered and words in rendered
+
+
+def test_class_and_sgan_sentences():
+    verdict = decide({"classic": interval(ZERO, 8)}, matched="classic", min_detectable=0.1)
+    text = class_sentence("rust", verdict, score=Interval(0.5, 0.2, 0.8, 48, 5), num_test=8)
+    assert "`rust`" in text and "no evidence" in text and "8 test images of this class" in text
+    verdicts = {
+        "10": decide({"supervised": interval(UP)}, matched="supervised"),
+        "20": decide({"supervised": interval(DOWN)}, matched="supervised"),
+    }
+    scores = {budget: Interval(0.6, 0.5, 0.7, 100, 5) for budget in verdicts}
+    text = sgan_sentence(verdicts, scores)
+    assert "10 labels a class, helps:" in text and "20 labels a class, hurts:" in text
+    assert "+0.020 to +0.100" in text and "100 test images" in text
+
+
+def predictions(rng: np.random.Generator, labels: np.ndarray, share_right: float, num_seeds: int = 5) -> np.ndarray:
+    wrong = (labels + rng.integers(1, 3, size=(num_seeds, len(labels)))) % 3
+    return np.where(rng.random((num_seeds, len(labels))) < share_right, labels, wrong)
+
+
+def verdict_from(predicted: dict[str, np.ndarray], labels: np.ndarray) -> str:
+    result = compare_arms(labels, predicted, classes=["a", "b", "c"], resamples=300)
+    found = {c: d["macro_f1"] for c, d in result["synthetic_classic"].differences.items()}
+    return decide(found, matched="classic").verdict
+
+
+def test_from_predictions_to_verdict():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 40)
+    controls = {arm: predictions(rng, labels, 0.6) for arm in ("real", "balanced", "classic")}
+    better = predictions(rng, labels, 0.85)
+    assert verdict_from(controls | {"synthetic_classic": better}, labels) == "helps"
+    assert verdict_from(controls | {"synthetic_classic": predictions(rng, labels, 0.35)}, labels) == "hurts"
+    # Better than the plain arms but the very same as classic augmentation: no merit of the GAN's.
+    assert verdict_from(controls | {"classic": better, "synthetic_classic": better}, labels) == "no_evidence"
+    # A classifier whose predictions went to the wrong images does not help.
+    shuffled = better[:, rng.permutation(len(labels))]
+    assert verdict_from(controls | {"synthetic_classic": shuffled}, labels) == "hurts"
+
+
+def test_help_is_seldom_announced_where_there_is_none():
+    rng = np.random.default_rng(1)
+    labels = np.repeat([0, 1, 2], [30, 15, 8])
+    arms = ("real", "balanced", "classic", "synthetic_classic")
+    found = [verdict_from({arm: predictions(rng, labels, 0.7) for arm in arms}, labels) for _ in range(150)]
+    assert found.count("helps") <= 0.05 * len(found)
+    assert found.count("hurts") <= 0.08 * len(found)  # two chances at 2.5%
