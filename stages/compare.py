@@ -1,0 +1,52 @@
+"""compare: every arm and budget side by side, with intervals, and the verdict that the numbers force."""
+
+from stages._entry import METRICS, Stage, main
+
+
+def run(stage: Stage) -> None:
+    import json
+
+    from pipeline.images.store import load_class
+    from pipeline.report.comparison import compare_predictions
+    from pipeline.report.plots import draw_side_by_side
+    from pipeline.report.table import summary
+
+    classes, arms = list(stage.params.classes), list(stage.params.arms)
+    budgets = [str(budget) for budget in stage.params.label_budgets]
+    is_rendered_sample = stage.params.data.raw_dir == "data/sample"
+    out_dir = "results/compare"
+    with stage.fresh(out_dir) as out:
+        side_by_side = out / "plots" / "samples.png"
+        draw_side_by_side(
+            side_by_side,
+            {name: load_class("data/arrays/train", name) for name in classes},
+            {name: load_class("data/arrays/synthetic", name) for name in classes},
+        )
+        finals = compare_predictions(
+            {arm: f"results/classifier/{arm}" for arm in arms},
+            {budget: f"results/sgan/{budget}" for budget in budgets},
+            out_dir=out,
+            classes=classes,
+            manifest="data/split/manifest.csv",
+            audit="data/split/audit.json",
+            fidelity="results/assess/fidelity.json",
+            pictures={
+                "Real beside synthetic, the first of each": side_by_side,
+                "The joint GAN's training": "models/gan/joint/training.gif",
+            },
+            is_rendered_sample=is_rendered_sample,
+            **stage.section,
+        )
+    stage.finals(finals, own_file=False)  # compare_predictions has written metrics.json
+    names = ["render_sample"] if is_rendered_sample else []
+    names += ["split", "train_gan", *(f"specialise_gan@{name}" for name in classes), "generate", "assess"]
+    names += [f"train_classifier@{arm}" for arm in arms] + [f"train_sgan@{budget}" for budget in budgets]
+    stage.execution = {name: json.loads((METRICS / f"{name}.json").read_text(encoding="utf-8")) for name in names}
+    for name in ("samples", "arms", "label_budget"):
+        stage.picture(f"{out_dir}/plots/{name}.png", f"{name}.png")
+    stage.picture(f"{out_dir}/report.html", "report.html")
+    print(summary(out_dir))
+
+
+if __name__ == "__main__":
+    main(__doc__, run)

@@ -1,0 +1,34 @@
+"""train_classifier: the downstream classifier on one arm's images, several seeds, the same steps for every arm."""
+
+from stages._entry import Stage, main
+
+
+def run(stage: Stage) -> None:
+    from pipeline import InputError
+    from pipeline.images.store import load_store
+    from pipeline.learn.classifier import train_classifier
+    from pipeline.learn.predictions import write_results
+
+    arms = stage.params.arms
+    if stage.item not in arms:
+        raise InputError(f"arm '{stage.item}': expected one of {list(arms)}, the arms of params.yaml.")
+    arm = arms[stage.item]
+    classes = list(stage.params.classes)
+    val = load_store("data/arrays/val", classes)
+    trained = train_classifier(
+        load_store(arm.train, classes),
+        val,
+        sampling=arm.sampling,
+        augment=arm.augment,
+        device=stage.device,
+        report=stage.report,
+        **stage.section,
+    )
+    test = load_store("data/arrays/test", classes)  # first read here, when every checkpoint is chosen
+    with stage.fresh(f"results/classifier/{stage.item}") as out:
+        finals = write_results(out, trained, {"val": val, "test": test})
+    stage.finals(finals)
+
+
+if __name__ == "__main__":
+    main(__doc__, run, item="arm")

@@ -1,0 +1,378 @@
+"""`leafsynth init` with real git and DVC: a set comes in whole or not at all, and params.yaml keeps its comments."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from pipeline import InputError, budget, cli, intake
+from pipeline.images.listing import class_folders
+from pipeline.params import load_params
+from pipeline.params_edit import edit_params, edited
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
+SPEED = budget.Speed(gan=150.0, classifier=400.0, sgan=300.0)
+COUNTS = {"healthy": 14, "gray light (old)": 9, "Zielona rdza": 8}
+
+
+def photo(path: Path, seed: int, side: int = 100) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((side, side + 20)).save(path)
+
+
+@pytest.fixture
+def leaves(tmp_path) -> Path:
+    """A raw set outside the repository, with a groups csv and a plain file beside the class folders."""
+    folder = tmp_path / "My leaves (2024)"
+    rows = ["file,class,leaf_id"]
+    for name, count in COUNTS.items():
+        for k in range(count):
+            photo(folder / name / f"photo {k}.jpg", seed=hash_of(name) + k)
+            rows.append(f"{name}/photo {k}.jpg,{name},{name}-{k // 2}")
+    (folder / "leaf_groups.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (folder / "README.txt").write_text("plain file")
+    return folder
+
+
+def hash_of(name: str) -> int:
+    return int(hashlib.sha256(name.encode()).hexdigest()[:6], 16)
+
+
+@pytest.fixture
+def repo(tmp_path, monkeypatch) -> Path:
+    """A git and DVC repository with the shipped params.yaml and ignore rules; the machine's speed is given."""
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    for name in (".gitignore", ".dvcignore"):
+        (folder / name).write_text((ROOT / name).read_text())
+    (folder / "params.yaml").write_text(SHIPPED, encoding="utf-8")
+    (folder / "dvc.yaml").write_text("stages: {}\n")
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").write_text((ROOT / ".dvc/config").read_text())
+    (folder / ".dvc/.gitignore").write_text("/cache\n/tmp\n/config.local\n")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
+    subprocess.run([*git, "init", "-q"], cwd=folder, check=True)
+    subprocess.run([*git, "add", "-A"], cwd=folder, check=True)
+    subprocess.run([*git, "commit", "-qm", "start"], cwd=folder, check=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(cli, "measure", lambda *a, **k: SPEED)
+    monkeypatch.setattr(cli, "choose_device", lambda device: "cpu")
+    return folder
+
+
+def values(repo: Path) -> dict:
+    return YAML(typ="safe", pure=True).load((repo / "params.yaml").read_text(encoding="utf-8"))
+
+
+def status(repo: Path) -> list[str]:
+    done = subprocess.run(["git", "status", "--short", "-uall"], cwd=repo, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def tree(folder: Path) -> dict[str, str]:
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def comments(text: str) -> list[str]:
+    return [" ".join(part.split()) for part in re.findall(r"(?:^|\s)#.*", text)]
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The one sentence on stderr of a call that must fail."""
+    assert cli.main(list(arguments)) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and err.startswith("leafsynth: ") and "Traceback" not in err
+    return err
+
+
+def test_a_set_comes_in_under_dvc_with_safe_names(repo, leaves, capsys):
+    assert cli.main(["init", str(leaves)]) == 0
+    out = capsys.readouterr().out
+    assert "dvc repro" in out and "'gray light (old)' is class gray_light_old" in out
+
+    raw = repo / "data/raw/My_leaves_2024"
+    # Class names are those of the folders, which is where `split` looks
+    assert values(repo)["classes"] == ["Zielona_rdza", "gray_light_old", "healthy"]
+    assert [p.name for p in class_folders(raw, values(repo)["classes"])] == values(repo)["classes"]
+    assert (raw / "gray_light_old/photo 3.jpg").read_bytes() == (leaves / "gray light (old)/photo 3.jpg").read_bytes()
+    assert len(list(raw.glob("*/*.jpg"))) == sum(COUNTS.values())
+    with open(raw / "class_names.csv", newline="", encoding="utf-8") as f:
+        rows = {row["folder"]: row["class"] for row in csv.DictReader(f)}
+    assert rows == {"gray light (old)": "gray_light_old", "Zielona rdza": "Zielona_rdza"}
+    # Groups go along, under the new names
+    assert values(repo)["split"]["groups_csv"] == "leaf_groups.csv"
+    with open(raw / "leaf_groups.csv", newline="", encoding="utf-8") as f:
+        for row in csv.DictReader(f):
+            assert (raw / row["file"]).is_file() and row["class"] == row["file"].split("/")[0]
+    # git sees the .dvc file and not the photos
+    assert status(repo) == [" M params.yaml", "?? data/raw/My_leaves_2024.dvc"]
+    assert values(repo)["data"]["raw_dir"] == "data/raw/My_leaves_2024"
+    assert tree(leaves)["README.txt"], "the source is left as it was"
+
+
+def test_params_keep_comments_and_all_else(repo, leaves):
+    assert cli.main(["init", str(leaves), "--group-pattern", r"photo (\d)"]) == 0
+    after = (repo / "params.yaml").read_text(encoding="utf-8")
+    assert comments(after) == comments(SHIPPED) and comments(SHIPPED)
+    params = load_params(repo / "params.yaml")
+    assert params.split.group_pattern == r"photo (\d)"
+    before = YAML(typ="safe", pure=True).load(SHIPPED)
+    changed = {
+        f"{section}.{key}" if isinstance(content, dict) else section
+        for section, content in before.items()
+        for key in (content if isinstance(content, dict) else [None])
+        if (content[key] if key else content) != (values(repo)[section][key] if key else values(repo)[section])
+    }
+    assert changed <= set(budget.SAMPLE)
+    assert list(values(repo)) == list(before)
+
+
+def test_the_sample_is_restored_to_the_byte(repo, leaves):
+    assert cli.main(["init", str(leaves)]) == 0
+    assert (repo / "params.yaml").read_text(encoding="utf-8") != SHIPPED
+    assert cli.main(["init", "--sample"]) == 0
+    assert values(repo) == YAML(typ="safe", pure=True).load(SHIPPED)
+    assert (repo / "params.yaml").read_text(encoding="utf-8") == SHIPPED
+    assert (repo / "data/raw/My_leaves_2024.dvc").is_file(), "the set stays"
+
+
+def test_again_changes_nothing_and_a_changed_source_replaces(repo, leaves, capsys):
+    assert cli.main(["init", str(leaves)]) == 0
+    before, params = tree(repo / "data/raw"), (repo / "params.yaml").read_bytes()
+    assert cli.main(["init", str(leaves)]) == 0
+    assert "holds this set already" in capsys.readouterr().out
+    assert tree(repo / "data/raw") == before and (repo / "params.yaml").read_bytes() == params
+
+    photo(leaves / "healthy/new.png", seed=1)
+    (leaves / "healthy/photo 0.jpg").unlink()
+    assert cli.main(["init", str(leaves)]) == 0
+    after = tree(repo / "data/raw")
+    assert "My_leaves_2024/healthy/new.png" in after and "My_leaves_2024/healthy/photo 0.jpg" not in after
+    assert after["My_leaves_2024.dvc"] != before["My_leaves_2024.dvc"]
+    assert not [p for p in (repo / "data/raw").iterdir() if p.name.endswith(".partial")]
+
+
+def test_another_set_that_dvc_does_not_hold_is_not_overwritten(repo, leaves, capsys):
+    mine = repo / "data/raw/My_leaves_2024/healthy/only copy.jpg"
+    photo(mine, seed=3)
+    assert "--name" in refused(capsys, "init", str(leaves))
+    assert mine.is_file()
+    assert cli.main(["init", str(leaves), "--name", "leaves_b"]) == 0
+    assert mine.is_file() and values(repo)["data"]["raw_dir"] == "data/raw/leaves_b"
+
+    (repo / "data/raw/leaves_b/healthy/added by hand.txt").write_text("only here")
+    photo(leaves / "healthy/new.png", seed=1)
+    assert "dvc add" in refused(capsys, "init", str(leaves), "--name", "leaves_b")
+    assert (repo / "data/raw/leaves_b/healthy/added by hand.txt").is_file()
+
+
+def test_a_set_in_data_raw_is_used_where_it_lies(repo, leaves):
+    place = repo / "data/raw/tea"
+    place.parent.mkdir(parents=True)
+    leaves.rename(place)
+    before = tree(place)
+    assert cli.main(["init", "data/raw/tea"]) == 0
+    assert tree(place) == before and status(repo) == [" M params.yaml", "?? data/raw/tea.dvc"]
+    classes = values(repo)["classes"]
+    assert [p.name for p in class_folders(place, classes)] == ["Zielona rdza", "gray light (old)", "healthy"]
+
+
+def test_links_are_not_followed_out_of_the_set_and_nothing_unholdable_stops_dvc(repo, leaves, tmp_path, capsys):
+    photo(tmp_path / "secret.jpg", seed=9)
+    healthy = leaves / "healthy"
+    (healthy / "out.jpg").symlink_to(tmp_path / "secret.jpg")
+    (healthy / "nowhere.jpg").symlink_to("no such file.jpg")
+    (healthy / "inside.jpg").symlink_to("photo 1.jpg")
+    (healthy / "loop").symlink_to(leaves, target_is_directory=True)
+    (leaves / "alias").symlink_to(healthy, target_is_directory=True)
+    os.mkfifo(healthy / "pipe.jpg")
+    (healthy / os.fsdecode(b"caf\xe9.jpg")).write_bytes((healthy / "photo 2.jpg").read_bytes())
+    assert cli.main(["init", str(leaves)]) == 0
+    out = capsys.readouterr().out
+    for name in ("out.jpg", "nowhere.jpg", "loop", "pipe.jpg", "alias"):
+        assert f"{name}: " in out
+    raw = repo / "data/raw/My_leaves_2024/healthy"
+    assert b"leaves the set" in (raw / "out.jpg").read_bytes()
+    assert (raw / "inside.jpg").read_bytes() == (healthy / "photo 1.jpg").read_bytes()
+    assert not (raw / "inside.jpg").is_symlink() and (raw / "caf_.jpg").is_file()
+    assert "alias" not in values(repo)["classes"]
+    assert cli.main(["init", str(leaves)]) == 0, "and the same again"
+    assert "holds this set already" in capsys.readouterr().out
+
+
+def test_a_class_too_small_is_left_out_by_name(repo, leaves, capsys):
+    photo(leaves / "rare/one.jpg", seed=5)
+    assert cli.main(["init", str(leaves)]) == 0
+    assert "left out: folder 'rare'" in capsys.readouterr().out
+    assert "rare" not in values(repo)["classes"]
+    assert (repo / "data/raw/My_leaves_2024/rare/one.jpg").is_file(), "the audit names it"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["init", "no/such/folder"], "no/such/folder"),
+        (["init", "dvc.yaml"], "a file"),
+        (["init", "."], "holds this repository"),
+        (["init", ".."], "holds this repository"),
+        (["init"], "PATH"),
+        (["init", "x", "--sample"], "--sample"),
+        (["init", "LEAVES", "--groups", "none.csv"], "none.csv"),
+        (["init", "LEAVES", "--groups", "README.txt"], "columns"),
+        (["init", "LEAVES", "--group-pattern", "("], "regular expression"),
+        (["init", "LEAVES", "--group-pattern", "nowhere"], "found it in none"),
+        (["init", "LEAVES", "--minutes", "0"], "--minutes"),
+        (["init", "LEAVES", "--name", "../x"], "--name"),
+        (["init", "LEAVES/healthy"], "expected one sub-folder a class"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(repo, leaves, capsys, arguments, words):
+    arguments = [a.replace("LEAVES", str(leaves)) for a in arguments]
+    assert words in refused(capsys, *arguments)
+    assert status(repo) == [] and not (repo / "data").exists()
+
+
+def test_outside_the_repository(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert "params.yaml and dvc.yaml" in refused(capsys, "init", "--sample")
+
+
+def test_it_works_from_a_folder_below_the_root(repo, leaves, monkeypatch):
+    (repo / "sub").mkdir()
+    monkeypatch.chdir(repo / "sub")
+    assert cli.main(["init", os.path.relpath(leaves, repo / "sub")]) == 0
+    assert (repo / "data/raw/My_leaves_2024.dvc").is_file()
+
+
+def test_a_dry_run_changes_nothing(repo, leaves, capsys):
+    assert cli.main(["init", str(leaves), "--dry-run"]) == 0
+    assert "total_kimg" in capsys.readouterr().out
+    assert status(repo) == [] and not (repo / "data").exists()
+
+
+@pytest.mark.parametrize("where", ["copyfile", "dvc_add", "edit_params"])
+def test_an_interruption_leaves_everything_as_it_was(repo, leaves, monkeypatch, capsys, where):
+    """Once on a bare repository, once over a set that is there already."""
+
+    def interrupt(*a, **k):
+        raise KeyboardInterrupt
+
+    for first in (True, False):
+        before = tree(repo / "data/raw"), (repo / "params.yaml").read_bytes(), status(repo)
+        photo(leaves / "healthy/new.png", seed=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(intake.shutil if where == "copyfile" else cli, where, interrupt)
+            assert cli.main(["init", str(leaves)]) == 130
+        assert "interrupted" in capsys.readouterr().err
+        assert (tree(repo / "data/raw"), (repo / "params.yaml").read_bytes(), status(repo)) == before
+        if first:
+            assert cli.main(["init", str(leaves)]) == 0
+            (leaves / "healthy/photo 5.jpg").unlink()
+
+
+def test_a_refusal_of_dvc_is_passed_on_and_undone(repo, leaves, capsys):
+    with open(repo / ".gitignore", "a") as f:
+        f.write("*.dvc\n")
+    before = status(repo)
+    assert "git-ignored" in refused(capsys, "init", str(leaves))
+    assert status(repo) == before and not (repo / "data/raw/My_leaves_2024").exists()
+
+
+def test_help_and_module_entry():
+    for arguments, word in [(["--help"], "init"), (["init", "--help"], "--img-resolution")]:
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.cli", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert word in done.stdout
+
+
+# ------------------------------------------------------------------------------------------ names, params, budget
+
+
+def test_safe_names_are_unique_even_in_lower_case():
+    assert intake.safe_names(["Rust", "rust", "rust (old)", "Rdza", "茶 病"]) == {
+        "Rust": "Rust",
+        "rust": "rust_2",
+        "rust (old)": "rust_old",
+        "Rdza": "Rdza",
+        "茶 病": "茶_病",
+    }
+    assert intake.safe_names(["a b"], taken=["a_b"]) == {"a b": "a_b_2"}
+
+
+def test_lists_keep_style_and_what_follows_them():
+    text = "# head\nclasses:\n  - a # first\n  - b\n\n# about the seed\nseed: 1 # one\nbudgets: [1, 2] # two\n"
+    after = edited(text, {"classes": ["x", "no", "1e3", "é y"], "seed": None, "budgets": [3]})
+    assert after == (
+        '# head\nclasses:\n  - x\n  - "no"\n  - "1e3"\n  - "é y"\n\n# about the seed\n'
+        "seed: null # one\nbudgets: [3] # two\n"
+    )
+
+
+def test_params_that_break_a_rule_are_not_written(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(SHIPPED, encoding="utf-8")
+    with pytest.raises(InputError, match="classes"):
+        edit_params(path, {"classes": ["only one"]})
+    with pytest.raises(InputError, match="no_such_section"):
+        edit_params(path, {"no_such_section.key": 1})
+    assert path.read_text(encoding="utf-8") == SHIPPED and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_sample_values_are_the_shipped_ones():
+    shipped = YAML(typ="safe", pure=True).load(SHIPPED)
+    for key, value in budget.SAMPLE.items():
+        section, _, name = key.partition(".")
+        assert (shipped[section][name] if name else shipped[section]) == value, key
+
+
+@pytest.mark.parametrize("num_classes", [2, 8, 40])
+@pytest.mark.parametrize("total", [300, 2000, 20000])
+def test_the_plan_keeps_to_the_goal_on_two_cores(num_classes, total):
+    params = load_params(ROOT / "params.yaml")
+    counts = {f"c{k}": max(6, total // num_classes) for k in range(num_classes)}
+    chosen = budget.choose_budget(params, class_counts=counts, median_size=(256, 256), speed=SPEED, goal_minutes=20)
+    # Drawing and predicting for many thousands of images cannot be trained away
+    assert sum(chosen.minutes.values()) < (22 if total < 10000 else 30)
+    assert chosen.changes["train_gan.total_kimg"] > 4 * chosen.changes["specialise_gan.total_kimg"] > 0
+    assert max(chosen.changes["label_budgets"]) <= max(1, min(counts.values()) * 0.64)
+
+
+def test_more_minutes_more_training():
+    params = load_params(ROOT / "params.yaml")
+    short, long = (
+        budget.choose_budget(
+            params, class_counts={"a": 200, "b": 100}, median_size=(100, 100), speed=SPEED, goal_minutes=minutes
+        ).changes
+        for minutes in (10, 40)
+    )
+    for key in ("train_gan.total_kimg", "specialise_gan.total_kimg", "train_classifier.steps", "train_sgan.steps"):
+        assert long[key] > 2 * short[key], key
+
+
+@pytest.mark.parametrize(
+    ("side", "device", "expected"),
+    [(256, "cuda", 128), (95, "cuda", 64), (100, "cuda", 64), (256, "cpu", 64), (50, "cpu", 32), (20, "cpu", 32)],
+)
+def test_resolution_by_device_and_photo(side, device, expected):
+    assert budget.choose_resolution(side, device)[0] == expected
+
+
+def test_the_probe_measures_something():
+    speed = budget.measure_images_per_second(
+        load_params(ROOT / "params.yaml"), num_classes=3, img_resolution=32, device="cpu"
+    )
+    assert all(0.5 < value < 1e6 for value in speed)

@@ -1,0 +1,321 @@
+"""The whole graph, run by the real DVC on a shrunken copy of the shipped params.yaml, with the real MLflow on SQLite.
+
+One copy of the project is run once; the tests then ask it questions. Those that change it put it back.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parent.parent
+SHRUNKEN = {
+    "render_sample": {"img_resolution": 48, "class_counts": {"healthy": 24, "rust": 14, "scab": 10, "blight": 8}},
+    "split": {"img_resolution": 32},
+    "train_gan": {"total_kimg": 0.064, "preview_kimg": 0.032, "batch_size": 8, "G_channels": 4, "D_channels": 4},
+    "specialise_gan": {"total_kimg": 0.016, "preview_kimg": 0.016, "batch_size": 8},
+    "assess": {"steps": 4, "eval_every": 2, "batch_size": 8},
+    "train_classifier": {"steps": 4, "eval_every": 2, "batch_size": 8, "seeds": [0, 1]},
+    "train_sgan": {"steps": 3, "eval_every": 3, "batch_size": 8, "seeds": [0, 1]},
+    "compare": {"resamples": 100},
+}
+# Writes every file that a stage opens or links to a log, so that what it really reads can be held against
+# what dvc.yaml says it reads.
+RECORDER = """
+import os, sys
+log, stage = os.environ.get("OPENED_LOG"), os.environ.get("DVC_STAGE")
+if log and stage:
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    def hook(event, args, root=os.environ["OPENED_ROOT"], flags=os.O_WRONLY | os.O_RDWR):
+        if event not in ("open", "os.link") or not isinstance(args[0], (str, os.PathLike)):
+            return
+        path = os.path.abspath(os.fspath(args[0]))
+        reading = event == "os.link" or not (set(args[1] or "r") & set("wax+")) and not (args[2] or 0) & flags
+        if reading and path.startswith(root):
+            os.write(descriptor, f"{stage}\\t{path[len(root) + 1:]}\\n".encode())
+    sys.addaudithook(hook)
+"""
+
+
+class Project:
+    """A copy of the working tree, and how to run DVC in it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.log = folder.parent / "opened.tsv"
+        hooks = folder.parent / "hooks"
+        hooks.mkdir()
+        (hooks / "sitecustomize.py").write_text(RECORDER)
+        dropped = ("DVC_", "MLFLOW_")
+        self.env = {key: value for key, value in os.environ.items() if not key.startswith(dropped)} | {
+            "PYTHONPATH": f"{hooks}{os.pathsep}{folder}",
+            "OPENED_LOG": str(self.log),
+            "OPENED_ROOT": str(folder),
+            "OMP_NUM_THREADS": "1",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+
+    def dvc(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *arguments], cwd=self.folder, env=self.env, capture_output=True, text=True
+        )
+        assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done
+
+    def would_run(self) -> set[str]:
+        """Stages that `dvc repro` would run now."""
+        return set(re.findall(r"Running stage '([^']+)'", self.dvc("repro", "--dry").stdout))
+
+    def set_params(self, changes: dict) -> None:
+        yaml = YAML()
+        path = self.folder / "params.yaml"
+        values = yaml.load(path.read_text(encoding="utf-8"))
+        for section, keys in changes.items():
+            if isinstance(keys, dict):
+                values[section].update(keys)
+            else:
+                values[section] = keys
+        with open(path, "w", encoding="utf-8") as f:
+            yaml.dump(values, f)
+
+    def outputs(self) -> dict[str, str]:
+        """Every file under data, models and results with its hash."""
+        found = {}
+        for top in ("data", "models", "results"):
+            for path in sorted((self.folder / top).rglob("*")):
+                if path.is_file():
+                    found[str(path.relative_to(self.folder))] = hashlib.md5(path.read_bytes()).hexdigest()
+        return found
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    """A copy that has run once, on the sample."""
+    folder = tmp_path_factory.mktemp("e2e") / "project"
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/", "bench/")) and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    (folder / "stages/dvc.lock").unlink(missing_ok=True)
+    subprocess.run(["git", "init", "-q", "."], cwd=folder, check=True)
+    made = Project(folder)
+    made.set_params({**SHRUNKEN, "label_budgets": [2, 4]})
+    made.dvc("repro")
+    return made
+
+
+@pytest.fixture
+def undo(project):
+    """Puts params.yaml, the lock files and the code back afterwards."""
+    files = ["params.yaml", "dvc.lock", "stages/dvc.lock", "pipeline/report/plots.py", "pipeline/report/tracking.py"]
+    before = {name: (project.folder / name).read_bytes() for name in files}
+    yield
+    for name, content in before.items():
+        (project.folder / name).write_bytes(content)
+
+
+def _yaml(path: Path) -> dict:
+    return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+
+
+def test_a_second_run_runs_nothing(project):
+    assert project.would_run() == set()
+    assert "up to date" in project.dvc("repro").stdout
+
+
+def test_the_raw_set_goes_through_to_a_verdict(project):
+    verdict = (project.folder / "results/compare/verdict.txt").read_text(encoding="utf-8")
+    assert verdict.strip()
+    report = (project.folder / "results/compare/report.html").read_text(encoding="utf-8")
+    assert "rendered sample" in report
+    assert not re.search(r"""(src|href)=["']https?:""", report), "the page must be whole without a network"
+    rows = list(csv.DictReader((project.folder / "results/compare/comparison.csv").open(encoding="utf-8")))
+    named = " ".join(" ".join(row.values()) for row in rows)
+    for arm in _yaml(project.folder / "params.yaml")["arms"]:
+        assert arm in named
+
+
+def test_stages_read_only_what_they_declare(project):
+    """Rule 1 and rule 3 on data: every file opened under data, models and results is a declared dep, or an own output."""
+    declared = {}
+    for file in ("dvc.lock", "stages/dvc.lock"):
+        for name, stage in _yaml(project.folder / file)["stages"].items():
+            declared[name.split(":")[-1]] = (
+                [dep["path"] for dep in stage.get("deps", [])],
+                [out["path"] for out in stage.get("outs", [])],
+            )
+    opened: dict[str, set[str]] = {}
+    for line in project.log.read_text().splitlines():
+        stage, path = line.split("\t")
+        opened.setdefault(stage.split(":")[-1], set()).add(path)
+    assert set(opened) == set(declared)
+    for stage, paths in opened.items():
+        deps, outs = declared[stage]
+        allowed = [*deps, *outs, *(str(Path(out).with_name(f".{Path(out).name}.partial")) for out in outs)]
+        for path in paths:
+            if path.split("/")[0] in ("data", "models", "results"):
+                assert any(path == a or path.startswith(f"{a}/") for a in allowed), f"{stage} read {path}"
+
+
+def test_only_final_predictions_see_test_images(project):
+    seers = set()
+    for line in project.log.read_text().splitlines():
+        stage, path = line.split("\t")
+        if path.startswith(("data/arrays/test/", "data/split/test/")):
+            seers.add(stage.split("@")[0])
+    assert seers == {"train_classifier", "train_sgan"}
+
+
+def test_other_test_images_change_no_model_threshold_or_synthetic_image(project, undo):
+    """Turn every test image upside down: all that is chosen or trained must stay as it was."""
+    import importlib
+
+    before = project.outputs()
+    folder = project.folder / "data/arrays/test"
+    for path in folder.glob("*.npy"):
+        flipped = 255 - np.load(path)
+        path.unlink()  # a link to DVC's cache
+        np.save(path, flipped)
+    importlib.invalidate_caches()
+    run = [sys.executable, "-m"]
+    for stage in (["train_classifier", "real"], ["train_sgan", "2"], ["generate"], ["assess"], ["train_gan"]):
+        subprocess.run([*run, f"stages.{stage[0]}", *stage[1:]], cwd=project.folder, env=project.env, check=True)
+    after = project.outputs()
+    changed = {name for name in before if before[name] != after.get(name)}
+    assert changed <= {
+        *(f"data/arrays/test/{path.name}" for path in folder.glob("*.npy")),
+        "results/classifier/real/predictions.csv",
+        "results/classifier/real/metrics.json",
+        "results/metrics/train_classifier@real.json",
+        "results/sgan/2/predictions.csv",
+        "results/sgan/2/metrics.json",
+        "results/metrics/train_sgan@2.json",
+    }
+    assert "results/classifier/real/predictions.csv" in changed
+    for name in ("results/classifier/real/predictions.csv", "results/sgan/2/predictions.csv"):
+        rows = list(csv.DictReader((project.folder / name).open(encoding="utf-8")))
+        assert {row["split"] for row in rows} == {"val", "test"}
+    project.dvc("checkout", "--force")
+    assert project.outputs() == before
+
+
+def test_a_sgan_parameter_reruns_the_sgan_and_the_comparison(project, undo):
+    project.set_params({"train_sgan": {"lr": 0.0005}})
+    assert project.would_run() == {"train_sgan@2", "train_sgan@4", "compare"}
+
+
+def test_a_generator_parameter_leaves_the_real_arms_alone(project, undo):
+    project.set_params({"generate": {"truncation": 0.9}})
+    assert project.would_run() == {
+        "generate", "assess", "compare",
+        "train_classifier@synthetic", "train_classifier@synthetic_classic", "train_classifier@synthetic_only",
+    }  # fmt: skip
+
+
+def test_a_comment_in_the_report_retrains_nothing(project, undo):
+    for name, runs in [("tracking", set()), ("plots", {"compare"})]:
+        with open(project.folder / f"pipeline/report/{name}.py", "a") as f:
+            f.write("# a comment\n")
+        assert project.would_run() == runs
+
+
+def test_labels_agree_from_the_folders_to_the_predictions(project):
+    classes = _yaml(project.folder / "params.yaml")["classes"]
+    with open(project.folder / "data/split/manifest.csv", encoding="utf-8") as f:
+        labels = {Path(row["file"]).name: row["class"] for row in csv.DictReader(f) if row["split"] == "test"}
+    for arm in _yaml(project.folder / "params.yaml")["arms"]:
+        with open(project.folder / f"results/classifier/{arm}/predictions.csv", encoding="utf-8") as f:
+            rows = [row for row in csv.DictReader(f) if row["split"] == "test"]
+        assert {Path(row["file"]).name: row["label"] for row in rows} == labels
+        assert [c for c in rows[0] if c.startswith("p/")] == [f"p/{name}" for name in classes]
+
+
+def test_every_stage_is_a_run_under_one_parent_that_holds_all_metrics(project):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("leafsynth")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    stages = set(_yaml(project.folder / "dvc.lock")["stages"]) | {"render_sample"}
+    repro = [run for run in runs if run.info.run_name in stages and "mlflow.parentRunId" in run.data.tags]
+    by_parent: dict[str, set[str]] = {}
+    for run in repro:
+        by_parent.setdefault(run.data.tags["mlflow.parentRunId"], set()).add(run.info.run_name)
+    (parent,) = [p for p, names in by_parent.items() if names == stages]
+    on_parent = client.get_run(parent).data.metrics
+    for path in (project.folder / "results/metrics").glob("*.json"):
+        for key, value in json.loads(path.read_text()).items():
+            name = f"{path.stem.replace('@', '.')}/{key}"
+            assert on_parent[name] == pytest.approx(value), name
+
+
+@pytest.fixture(scope="module")
+def forced(project):
+    """Runs everything again."""
+    before = (project.folder / "dvc.lock").read_bytes()
+    project.dvc("repro", "--force")
+    return before
+
+
+def test_force_leaves_the_lock_as_it_was(project, forced):
+    assert (project.folder / "dvc.lock").read_bytes() == forced
+
+
+def test_a_new_class_trains_only_what_depends_on_it(project, undo):
+    """With `init: scratch` the models of the other classes stay; the new one's is trained."""
+    project.set_params({"specialise_gan": {"init": "scratch"}})
+    project.dvc("repro")
+    project.set_params(
+        {
+            "classes": ["healthy", "rust", "scab", "blight", "mosaic"],
+            "data": {"raw_dir": "data/raw/five"},
+        }
+    )
+    five = project.folder / "data/raw/five"
+    shutil.copytree(project.folder / "data/sample", five)
+    shutil.copytree(five / "scab", five / "mosaic")
+    rng = np.random.default_rng(0)
+    from PIL import Image
+
+    for k, path in enumerate(sorted((five / "mosaic").iterdir())):
+        path.unlink()
+        Image.fromarray(rng.integers(0, 255, (48, 48, 3), dtype=np.uint8)).save(five / "mosaic" / f"mosaic_{k}.png")
+    project.dvc("repro", "split")
+    ran = {name for name in project.would_run() if name.startswith("specialise_gan")}
+    assert ran == {"specialise_gan@mosaic"}
+
+
+def test_a_stage_that_fails_says_one_sentence_and_leaves_nothing_half_written(project, undo):
+    project.set_params({"generate": {"target": 3}})
+    before = project.outputs()
+    done = project.dvc("repro", "generate", check=False)
+    assert done.returncode != 0
+    assert "generate.target: expected at least the largest class" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((project.folder / "data").glob(".*.partial"))
+    after = project.outputs()
+    for name in after:
+        assert after[name] == before[name]
+
+
+@pytest.mark.parametrize("name", ["split", "train_gan", "train_classifier", "compare"])
+def test_every_entry_has_help_and_a_dry_run(project, name):
+    items = {"train_classifier": ["real"]}.get(name, [])
+    for flag in ("--help", "--dry-run"):
+        command = [sys.executable, "-m", f"stages.{name}", *(items if flag == "--dry-run" else []), flag]
+        done = subprocess.run(command, cwd=project.folder, env=project.env, capture_output=True, text=True, check=True)
+        assert name in done.stdout
