@@ -17,7 +17,7 @@ $(VENV)/.leafsynth: constraints.txt pyproject.toml
 
 repro: $(VENV)/.leafsynth ## run the pipeline (dvc repro) and print the comparison
 	dvc repro
-	@python -m stages.compare --show
+	@leafsynth show
 
 test: $(VENV)/.leafsynth ## run the whole test suite
 	python -m pytest -n 2 --dist loadscope

@@ -112,9 +112,9 @@ def measure_images_per_second(params: Params, *, num_classes: int, img_resolutio
     G = Generator(
         z_dim=section.z_dim, num_classes=num_classes, img_resolution=img_resolution, base_channels=section.G_channels
     ).to(device, memory_format=torch.channels_last)
-    D = Discriminator(
-        num_classes=num_classes, img_resolution=img_resolution, base_channels=section.D_channels
-    ).to(device, memory_format=torch.channels_last)
+    D = Discriminator(num_classes=num_classes, img_resolution=img_resolution, base_channels=section.D_channels).to(
+        device, memory_format=torch.channels_last
+    )
     reals = torch.rand(batch, 3, img_resolution, img_resolution, device=device)
     z, labels = torch.randn(batch, section.z_dim, device=device), torch.zeros(batch, dtype=torch.long, device=device)
 

@@ -80,7 +80,23 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--minutes", type=float, metavar="M", help="what dvc repro should take; default: 20, on a GPU 45")
     init.add_argument("--dry-run", action="store_true", help="print what would be chosen and change nothing")
     init.set_defaults(command=_init)
+    show = commands.add_parser("show", help="print the last comparison and its verdict, and say where everything is")
+    show.set_defaults(command=_show)
     return parser
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from pipeline.report.table import summary
+
+    root = _find_root()
+    raw_dir = load_params(root / "params.yaml").data.raw_dir
+    print(summary(root / "results/compare", width=shutil.get_terminal_size().columns))
+    print(f"""
+raw set              {raw_dir}{" (a rendered sample: no real leaves)" if raw_dir == SAMPLE["data.raw_dir"] else ""}
+report               results/compare/report.html
+synthetic set        data/synthetic/   (with the real train images, balanced: data/augmented/)
+audit of the photos  data/split/audit.md
+MLflow UI            make ui, then http://127.0.0.1:5000""")
 
 
 class _Groups(NamedTuple):
@@ -109,9 +125,7 @@ def _init(arguments: argparse.Namespace) -> None:
     source = source.resolve()
 
     print(f"Looking at {arguments.path} ...", flush=True)
-    found = survey(
-        source, max_pixels=params.split.max_pixels, min_images_per_class=params.split.min_images_per_class
-    )
+    found = survey(source, max_pixels=params.split.max_pixels, min_images_per_class=params.split.min_images_per_class)
     classes = _classes(source, found)
     groups = _choose_groups(arguments, source, found, list(classes))
 

@@ -167,10 +167,14 @@ class Params(Section):
                 raise ValueError(f"{key}: expected each entry once, got {values}")
         folded = {name.casefold() for name in self.classes}
         if len(folded) < len(self.classes):
-            raise ValueError(f"classes: expected names that differ by more than upper and lower case, got {self.classes}")
+            raise ValueError(
+                f"classes: expected names that differ by more than upper and lower case, got {self.classes}"
+            )
         for needed in ("real", "balanced", "classic"):
             if needed not in self.arms:
-                raise ValueError(f"arms: expected the arm '{needed}', which the verdict compares with, got {list(self.arms)}")
+                raise ValueError(
+                    f"arms: expected the arm '{needed}', which the verdict compares with, got {list(self.arms)}"
+                )
         return self
 
 
@@ -182,7 +186,9 @@ def load_params(path: str | Path) -> Params:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: expected the pipeline's parameters here, found no file; run this from the project's root.")
+        raise InputError(
+            f"{path}: expected the pipeline's parameters here, found no file; run this from the project's root."
+        )
     try:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
@@ -197,7 +203,9 @@ def load_params(path: str | Path) -> Params:
 def _sentence(error: ValidationError) -> str:
     """The first problem as `key: what was expected, got what`."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("constrained", "function", "int", "str")))
+    key = ".".join(
+        str(part) for part in first["loc"] if not str(part).startswith(("constrained", "function", "int", "str"))
+    )
     if first["type"] == "missing":
         return f"{key}: expected a value, found none; add the key."
     if first["type"] == "extra_forbidden":

@@ -1,4 +1,4 @@
-"""render_sample: the embedded raw set, leaves drawn by a program, so that a fresh clone runs with nothing downloaded."""
+"""render_sample: the embedded raw set, leaves drawn by a program, so a fresh clone runs with nothing downloaded."""
 
 from stages._entry import Stage, main
 

@@ -70,18 +70,26 @@ def test_labels_agree_between_the_folders_the_stores_and_both_loaders(made):
     make()
     for name in ("synthetic", "augmented"):
         packed = load_store(root / f"a_{name}", CLASSES)
-        by_file = {(CLASSES[y], f): image for image, y, f in zip(packed.images, packed.labels, packed.files, strict=True)}
+        by_file = {
+            (CLASSES[y], f): image for image, y, f in zip(packed.images, packed.labels, packed.files, strict=True)
+        }
         folder = ImageFolder(root / name)
         assert len(folder) == len(by_file) == 14
         for path, label in folder.samples:
             key = (folder.classes[label], os.path.basename(path))
             assert np.array_equal(np.asarray(Image.open(path)), by_file[key])
     datasets = pytest.importorskip("datasets")
-    loaded = datasets.load_dataset("imagefolder", data_dir=str(root / "augmented"), split="train", cache_dir=str(root / "hf"))
+    loaded = datasets.load_dataset(
+        "imagefolder", data_dir=str(root / "augmented"), split="train", cache_dir=str(root / "hf")
+    )
     assert loaded.features["label"].names == folder.classes
     assert Counter(loaded["label"]) == Counter(label for _, label in folder.samples)
     for row in loaded.select([0, 13]):
-        match = [p for p, y in folder.samples if y == row["label"] and np.array_equal(np.asarray(Image.open(p)), np.asarray(row["image"]))]
+        match = [
+            p
+            for p, y in folder.samples
+            if y == row["label"] and np.array_equal(np.asarray(Image.open(p)), np.asarray(row["image"]))
+        ]
         assert len(match) == 1
 
 

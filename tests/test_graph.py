@@ -127,7 +127,11 @@ def test_outside_packages_stay_where_they_belong():
         if place.startswith("pipeline/"):
             assert "stages" not in used, place
         else:
-            others = {f.name for f in imports(path) if f.parent.name == "stages"} - {"_entry.py", "__init__.py", path.name}
+            others = {f.name for f in imports(path) if f.parent.name == "stages"} - {
+                "_entry.py",
+                "__init__.py",
+                path.name,
+            }
             assert not others, f"{place} imports {others}"
 
 
@@ -149,7 +153,8 @@ for module in pkgutil.iter_modules(pipeline.gan.__path__):
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_stage_starts_without_heavy_imports(name):
-    code = f"import sys, json, stages.{name}; print(json.dumps([m for m in ('torch', 'mlflow', 'pandas', 'sklearn', 'matplotlib') if m in sys.modules]))"
+    heavy = ("torch", "mlflow", "pandas", "sklearn", "matplotlib")
+    code = f"import sys, json, stages.{name}; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert json.loads(done.stdout) == []
 

@@ -46,7 +46,9 @@ def test_conditional_batch_norm_is_batch_norm_then_gain_and_bias():
     labels = torch.tensor([0, 1, 0, 1])
     plain = torch.nn.functional.batch_norm(x, None, None, training=True)
     expected = plain.clone()
-    expected[1::2] = plain[1::2] * torch.tensor([2.0, 3.0])[None, :, None, None] + torch.tensor([0.5, -0.5])[None, :, None, None]
+    expected[1::2] = (
+        plain[1::2] * torch.tensor([2.0, 3.0])[None, :, None, None] + torch.tensor([0.5, -0.5])[None, :, None, None]
+    )
     torch.testing.assert_close(norm(x, labels), expected)
 
 

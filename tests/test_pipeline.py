@@ -150,7 +150,7 @@ def test_the_raw_set_goes_through_to_a_verdict(project):
 
 
 def test_stages_read_only_what_they_declare(project):
-    """Rule 1 and rule 3 on data: every file opened under data, models and results is a declared dep, or an own output."""
+    """Rules 1 and 3 on data: every file opened under data, models and results is a declared dep or an own output."""
     declared = {}
     for file in ("dvc.lock", "stages/dvc.lock"):
         for name, stage in _yaml(project.folder / file)["stages"].items():

@@ -19,9 +19,7 @@ REPO = Path(__file__).resolve().parents[1]
 POINTS = 1200  # more than one log_batch takes
 
 
-def start_stage(
-    root: Path, body: str, *, experiment: str | None = None, script: str = "stage.py", **env: str
-):
+def start_stage(root: Path, body: str, *, experiment: str | None = None, script: str = "stage.py", **env: str):
     """A process that runs `body` as a stage's code; `root` is given to it."""
     head = "from pathlib import Path\nimport os, sys, time\nfrom pipeline.report.tracking import *\n"
     path = root / script
@@ -118,9 +116,7 @@ def test_a_run_holds_params_finals_seconds_pictures_and_data(store: Path) -> Non
     assert run.data.metrics["train_classifier.real/test/recall/feuille_saine"] == 0.25
     assert 0 < run.data.metrics["seconds"] < 60
     assert run.inputs.dataset_inputs[0].dataset.digest == "d41d8cd98f00b204e9800998ecf8427e.dir"
-    assert [item.path for item in client(store).list_artifacts(run.info.run_id, "samples")] == [
-        "samples/grid.png"
-    ]
+    assert [item.path for item in client(store).list_artifacts(run.info.run_id, "samples")] == ["samples/grid.png"]
     assert run.info.artifact_uri.startswith((store / "mlruns").as_uri())
     assert (store / "mlruns" / run.info.run_id / "artifacts/samples/grid.png").read_bytes() == b"first"
 
@@ -163,9 +159,7 @@ def test_how_a_stage_ends_is_how_its_run_ends(store: Path) -> None:
         """
     failing = start_stage(store, fails, experiment="failing", script="fails.py")
     signals = {"SIGTERM": signal.SIGTERM, "SIGKILL": signal.SIGKILL, "SIGINT": signal.SIGINT}
-    waiting = {
-        n: start_stage(store, waits.format(name=n), experiment=n + "ed", script=f"{n}.py") for n in signals
-    }
+    waiting = {n: start_stage(store, waits.format(name=n), experiment=n + "ed", script=f"{n}.py") for n in signals}
     for name, process in waiting.items():
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signals[name])

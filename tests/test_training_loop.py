@@ -101,7 +101,13 @@ def test_another_parameter_or_data_set_does_not_go_on_from_a_state(leaves, tmp_p
     for case in ({"G_lr": 0.001}, {"leaves": (changed, labels)}):
         seen = []
         data = case.pop("leaves", leaves)
-        _train(data, tmp_path / f"y{len(case)}", state_dir=tmp_path / "state", report=lambda m, s, seen=seen: seen.append(s), **case)
+        _train(
+            data,
+            tmp_path / f"y{len(case)}",
+            state_dir=tmp_path / "state",
+            report=lambda m, s, seen=seen: seen.append(s),
+            **case,
+        )
         assert seen[0] == 16
 
 
@@ -144,7 +150,9 @@ def test_the_classes_come_out_in_their_own_colours_and_a_specialised_model_is_of
 
     images, labels = leaves
     out = tmp_path / "blue"
-    training_loop.train(images[labels == 1], labels[labels == 1], CLASSES, out, init=joint, **{**SETTINGS, "total_kimg": 0.4})
+    training_loop.train(
+        images[labels == 1], labels[labels == 1], CLASSES, out, init=joint, **{**SETTINGS, "total_kimg": 0.4}
+    )
     blue = load_model(out)
     assert blue.config["trained_on"] == ["blue"]
     assert generator_sha256(out) != generator_sha256(tmp_path / "joint")

@@ -8,6 +8,7 @@ upgrades that hold on hundreds of images instead of hundreds of thousands: condi
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -61,16 +62,14 @@ class Generator(nn.Module):
         img_channels: 3 for RGB.
     """
 
-    def __init__(
-        self, *, z_dim: int, num_classes: int, img_resolution: int, base_channels: int, img_channels: int = 3
-    ):
+    def __init__(self, *, z_dim: int, num_classes: int, img_resolution: int, base_channels: int, img_channels: int = 3):
         super().__init__()
         _check_resolution(img_resolution)
         self.z_dim, self.num_classes, self.img_resolution = z_dim, num_classes, img_resolution
         resolutions = [4 * 2**i for i in range(int(math.log2(img_resolution // 4)))]  # 4, 8, … img_resolution/2
         widths = [channels_at(r, img_resolution, base_channels) for r in resolutions]
         self.convs = nn.ModuleList([nn.ConvTranspose2d(z_dim, widths[0], 4, bias=False)])  # 1x1 -> 4x4
-        for w_in, w_out in zip(widths, widths[1:], strict=False):
+        for w_in, w_out in itertools.pairwise(widths):
             self.convs.append(nn.ConvTranspose2d(w_in, w_out, 4, 2, 1, bias=False))
         self.norms = nn.ModuleList([ConditionalBatchNorm2d(w, num_classes) for w in widths])
         self.to_rgb = nn.ConvTranspose2d(widths[-1], img_channels, 4, 2, 1)

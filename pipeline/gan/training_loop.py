@@ -115,7 +115,9 @@ def train(
     """
     for key, chosen, known in [("loss", [loss], LOSSES), ("precision", [precision], ("auto", "bf16", "fp32"))]:
         if chosen[0] not in known:
-            raise InputError(f"train_gan.{key}: expected one of {list(known)}, got '{chosen[0]}'; set it in params.yaml.")
+            raise InputError(
+                f"train_gan.{key}: expected one of {list(known)}, got '{chosen[0]}'; set it in params.yaml."
+            )
     out_dir = Path(out_dir)
     img_resolution = images.shape[1]
     config: dict[str, Any] = {
@@ -127,7 +129,9 @@ def train(
         "D_channels": D_channels,
     }
     if init is not None:
-        config.update({key: init.config[key] for key in ("classes", "img_resolution", "z_dim", "G_channels", "D_channels")})
+        config.update(
+            {key: init.config[key] for key in ("classes", "img_resolution", "z_dim", "G_channels", "D_channels")}
+        )
 
     # Networks and optimisers
     torch.manual_seed(int(torch_generator(seed, "weights").initial_seed() % 2**63))
@@ -178,11 +182,26 @@ def train(
     first_step, history = 0, []
     grids_dir = out_dir / "samples"
     if state_dir is not None:
-        started_from = None if init is None else {k: v.double().sum().item() for k, v in init.G_ema.state_dict().items()}
-        settings = {**config, "init": started_from, "seed": seed, "total_kimg": total_kimg, "batch_size": batch_size,
-                    "lr": [G_lr, D_lr], "betas": list(betas), "loss": loss, "r1": [r1_gamma, r1_interval], "augmentation": list(augmentation),
-                    "flips": list(flips), "ema": [ema_half_life_kimg, ema_rampup], "preview_kimg": preview_kimg,
-                    "dtype": str(dtype), "device": device}  # fmt: skip
+        started_from = (
+            None if init is None else {k: v.double().sum().item() for k, v in init.G_ema.state_dict().items()}
+        )
+        settings = {
+            **config,
+            "init": started_from,
+            "seed": seed,
+            "total_kimg": total_kimg,
+            "batch_size": batch_size,
+            "lr": [G_lr, D_lr],
+            "betas": list(betas),
+            "loss": loss,
+            "r1": [r1_gamma, r1_interval],
+            "augmentation": list(augmentation),
+            "flips": list(flips),
+            "ema": [ema_half_life_kimg, ema_rampup],
+            "preview_kimg": preview_kimg,
+            "dtype": str(dtype),
+            "device": device,
+        }
         state_dir = Path(state_dir) / fingerprint(images, labels, settings)
         grids_dir = state_dir / "samples"
         state = load_state(state_dir, device)

@@ -27,9 +27,7 @@ CLASSES = ("healthy", "rust", "scab", "blight")
 SUPERSAMPLING = 2  # drawn at twice the side and averaged: edges are also smoothed over one fine pixel
 
 
-def render_sample(
-    out_dir: str | Path, *, img_resolution: int = 96, class_counts: dict[str, int], seed: int
-) -> None:
+def render_sample(out_dir: str | Path, *, img_resolution: int = 96, class_counts: dict[str, int], seed: int) -> None:
     """Write `<class>/<class>_000.png` and so on; the same bytes for the same arguments.
 
     Args:
@@ -49,13 +47,11 @@ def render_sample(
             )
         if count < 1:
             raise InputError(
-                f"render_sample.class_counts.{name}: expected at least 1 image, got {count}; "
-                "correct it in params.yaml."
+                f"render_sample.class_counts.{name}: expected at least 1 image, got {count}; correct it in params.yaml."
             )
     if img_resolution < 16:
         raise InputError(
-            f"render_sample.img_resolution: expected at least 16 px, got {img_resolution}; "
-            "correct it in params.yaml."
+            f"render_sample.img_resolution: expected at least 16 px, got {img_resolution}; correct it in params.yaml."
         )
     for name, count in class_counts.items():
         folder = Path(out_dir) / name
@@ -291,9 +287,7 @@ _DISEASES = {"healthy": _healthy, "rust": _rust, "scab": _scab, "blight": _bligh
 # ------------------------------------------------------------------------- what befalls every class alike
 
 
-def _blemishes(
-    rng: np.random.Generator, leaf: _Leaf, blade: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _blemishes(rng: np.random.Generator, leaf: _Leaf, blade: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Harmless marks, drawn alike for every class; returns the blade and the coverage of holes."""
     along, across = leaf.along, leaf.across
     if rng.uniform() < 0.40:  # brown specks, like rust that has just begun

@@ -78,9 +78,7 @@ def _nearest_outside_group(points: np.ndarray, group_ids: np.ndarray, seed: int)
     for start in range(0, len(points), CHUNK):
         rows = slice(start, start + CHUNK)
         # |a - b|^2 = |a|^2 - 2ab + |b|^2; medians are multiples of 1/2, so this is exact
-        squared = (
-            (points[rows] ** 2).sum(axis=1)[:, None] - 2 * points[rows] @ pool.T + (pool**2).sum(axis=1)[None, :]
-        )
+        squared = (points[rows] ** 2).sum(axis=1)[:, None] - 2 * points[rows] @ pool.T + (pool**2).sum(axis=1)[None, :]
         squared[group_ids[rows][:, None] == pool_groups[None, :]] = np.inf
         best = squared.argmin(axis=1)
         nearest[rows] = np.where(np.isinf(squared.min(axis=1)), -1, order[best])

@@ -261,7 +261,14 @@ def draw_side_by_side(
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         fig = Figure(figsize=(2.2 + 1.12 * columns, 0.45 + 0.6 * len(classes)))
         grid = fig.add_gridspec(
-            len(classes), 2, left=0.15, right=0.995, top=1 - 0.36 / fig.get_figheight(), bottom=0.02, wspace=0.03, hspace=0.06
+            len(classes),
+            2,
+            left=0.15,
+            right=0.995,
+            top=1 - 0.36 / fig.get_figheight(),
+            bottom=0.02,
+            wspace=0.03,
+            hspace=0.06,
         )
         for row, name in enumerate(classes):
             for column, (title, images) in enumerate([("real (train)", real[name]), ("synthetic", synthetic[name])]):

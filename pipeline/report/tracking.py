@@ -203,9 +203,7 @@ class _Feed:
             "process": _process_tags(os.getpid()),
             "execution": _execution(anchor),
         }
-        code = (
-            "import sys; sys.path.insert(0, sys.argv[1]); import pipeline.report.tracking as t; t._record()"
-        )
+        code = "import sys; sys.path.insert(0, sys.argv[1]); import pipeline.report.tracking as t; t._record()"
         self._process = subprocess.Popen(
             [sys.executable, "-c", code, str(Path(__file__).resolve().parents[2])],
             stdin=subprocess.PIPE,
@@ -230,9 +228,7 @@ class _Feed:
         if self._spool is None:
             self._spool = Path(tempfile.mkdtemp(prefix="leafsynth-mlflow-"))
         name = _legal(name)
-        copy = (
-            self._spool / str(self._files) / name
-        )  # numbered: the same name may come again before it is logged
+        copy = self._spool / str(self._files) / name  # numbered: the same name may come again before it is logged
         self._files += 1
         copy.parent.mkdir(parents=True)
         shutil.copyfile(path, copy)
@@ -272,9 +268,7 @@ _active: _Feed | None = None  # of the stage that runs in this process
 
 
 @_quietly
-def _send_execution(
-    feed: _Feed, finals: dict[str, dict[str, float]], pictures: Sequence[Path], params: dict
-) -> None:
+def _send_execution(feed: _Feed, finals: dict[str, dict[str, float]], pictures: Sequence[Path], params: dict) -> None:
     metrics, left_out = {}, []
     for stage, values in finals.items():
         for key, value in values.items():
@@ -342,9 +336,7 @@ def _dvc_process() -> int | None:
             command, name = process.cmdline(), process.name()
         except psutil.Error:
             continue
-        if any(
-            Path(word).name in ("dvc", "dvc.exe") for word in command[:4]
-        ):  # dvc, python -m dvc, python …/bin/dvc
+        if any(Path(word).name in ("dvc", "dvc.exe") for word in command[:4]):  # dvc, python -m dvc, python …/bin/dvc
             return process.pid
         if runner is None and not re.fullmatch(r"(ba|da|z|k|fi)?sh|cmd\.exe", name):
             runner = process.pid
@@ -528,9 +520,7 @@ class _Recorder:
         from mlflow.entities import Dataset, DatasetInput
 
         # What mlflow.data.MetaDataset makes, without its import.
-        dataset = Dataset(
-            message["name"], message["digest"][:36], "dvc", json.dumps({"uri": message["name"]})
-        )
+        dataset = Dataset(message["name"], message["digest"][:36], "dvc", json.dumps({"uri": message["name"]}))
         self._client.log_inputs(self._run, [DatasetInput(dataset)])
 
     def _log_execution(self, message: dict) -> None:
@@ -568,9 +558,7 @@ class _Recorder:
         return experiment.experiment_id
 
     def _find_parent(self, execution: str) -> str | None:
-        found = self._search(
-            f"tags.`leafsynth.execution` = '{execution}' and tags.`leafsynth.role` = 'pipeline'"
-        )
+        found = self._search(f"tags.`leafsynth.execution` = '{execution}' and tags.`leafsynth.role` = 'pipeline'")
         return found[0].info.run_id if found else None
 
     def _create_parent(self, execution: dict[str, str]) -> str:
@@ -597,18 +585,14 @@ class _Recorder:
     def _log_params(self, run: str, params: dict[str, str]) -> None:
         from mlflow.entities import Param
 
-        known = self._client.get_run(
-            run
-        ).data.params  # logging another value raises: a parent can be met again
+        known = self._client.get_run(run).data.params  # logging another value raises: a parent can be met again
         new = [Param(key, value) for key, value in params.items() if key not in known]
         for first in range(0, len(new), 100):
             self._client.log_batch(run, params=new[first : first + 100])
 
     def _sweep(self) -> None:
         """End the runs that say RUNNING but whose process is gone (the whole machine went down, say)."""
-        running = self._search(
-            f"attributes.status = 'RUNNING' and tags.`leafsynth.host` = '{socket.gethostname()}'"
-        )
+        running = self._search(f"attributes.status = 'RUNNING' and tags.`leafsynth.host` = '{socket.gethostname()}'")
         dead = [run for run in running if not _lives(run.data.tags)]
         # Stages first, because how a parent ended is seen on its stages.
         for run in sorted(dead, key=lambda run: run.data.tags.get("leafsynth.role") == "pipeline"):
@@ -629,9 +613,7 @@ class _Recorder:
         """Tag with the commit that is checked out, which MLflow shows as the run's version."""
         try:
             command = ["git", "rev-parse", "HEAD"]
-            git = subprocess.run(
-                command, cwd=self._start["anchor"], capture_output=True, text=True, timeout=5
-            )
+            git = subprocess.run(command, cwd=self._start["anchor"], capture_output=True, text=True, timeout=5)
         except (OSError, subprocess.TimeoutExpired):
             return {}
         return {"mlflow.source.git.commit": git.stdout.strip()} if git.returncode == 0 else {}

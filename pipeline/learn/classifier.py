@@ -1,0 +1,134 @@
+"""The downstream classifier: the instrument that says whether an arm's training data help.
+
+Every arm gets the same network, the same initial weights per seed, the same number of optimiser steps and the
+same schedule; only its images, its sampling and its augmentation are its own. Equal epochs instead would hand
+an arm with more images more steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from pipeline import InputError
+from pipeline.images.store import Store
+from pipeline.images.transforms import build_policy
+from pipeline.learn.batches import batch_rows, check_stores
+from pipeline.learn.classifier_model import build_classifier
+from pipeline.learn.device import reproducible, seed_layers
+from pipeline.learn.trained import BestOnVal, Trained, to_pixels
+
+# name in params.yaml -> function of (parameters, lr, weight decay)
+OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": lambda p, lr, decay: torch.optim.SGD(p, lr, momentum=0.9, weight_decay=decay, nesterov=True),
+    "adamw": lambda p, lr, decay: torch.optim.AdamW(p, lr, weight_decay=decay),
+}
+WARMUP_SHARE = 0.2  # of the steps, in which the rate rises to lr before it falls to nothing
+
+
+def train_classifier(
+    train: Store,
+    val: Store,
+    *,
+    model: str,
+    weights: str | None = None,
+    input_size: int | None = None,
+    seeds: list[int],
+    steps: int,
+    batch_size: int,
+    optimiser: str = "sgd",
+    lr: float,
+    weight_decay: float,
+    label_smoothing: float = 0.1,
+    eval_every: int,
+    sampling: str = "natural",
+    augment: str = "none",
+    device: str = "cpu",
+    report: Callable[[dict[str, float], int], None] | None = None,
+) -> list[Trained]:
+    """Train one classifier a seed; of each, the weights with the best val macro-F1 are kept.
+
+    Args:
+        train: The arm's images.
+        val: Real images to choose the checkpoint on.
+        model: Name of a torchvision classifier.
+        weights: None, a torchvision weights name, or a local file (see `build_classifier`).
+        input_size: Side that the network sees, pixels; None: the images' own.
+        seeds: One training each.
+        steps: Optimiser steps, whatever the number of images.
+        batch_size: Images a step.
+        optimiser: A key of OPTIMISERS.
+        lr: Highest learning rate of the one-cycle schedule (Smith & Topin 2018).
+        weight_decay: Of the optimiser.
+        label_smoothing: Share of the target spread over all classes, 0 to 1.
+        eval_every: Steps between two evaluations on val; the last step is evaluated always.
+        sampling: natural (as the images come) or balanced (classes uniform).
+        augment: Name of a policy of `images/transforms.py`.
+        device: cpu or cuda.
+        report: Called with losses and val figures of a seed, and the step.
+
+    Returns:
+        One `Trained` a seed, in the order of `seeds`.
+
+    Raises:
+        InputError: Bad names, weights or images.
+    """
+    check_stores(train, val)
+    if optimiser not in OPTIMISERS:
+        raise InputError(
+            f"optimiser: expected one of {sorted(OPTIMISERS)}, found '{optimiser}'; mend it in params.yaml."
+        )
+    img_resolution = train.images.shape[1]
+    policy = build_policy(augment, img_resolution)
+
+    def train_one(seed: int) -> Trained:
+        seed_layers(seed, "initial weights")
+        network = build_classifier(
+            model,
+            num_classes=len(train.classes),
+            weights=weights,
+            input_size=input_size,
+            img_resolution=img_resolution,
+        ).to(device)
+        opt = OPTIMISERS[optimiser](network.parameters(), lr, weight_decay)
+        # total_steps of 1 leaves the schedule nothing to divide by
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            opt, lr, total_steps=max(steps, 2), pct_start=WARMUP_SHARE, cycle_momentum=False
+        )
+        best, history, losses, optimiser_steps = BestOnVal(), [], [], 0
+        for step in tqdm(range(1, steps + 1), desc=f"classifier, seed {seed}", disable=None, leave=False):
+            rows = batch_rows(train.labels, sampling=sampling, batch_size=batch_size, seed=seed, step=step)
+            batch = np.stack([policy(train.images[row], seed, step, i) for i, row in enumerate(rows)])
+            labels = torch.from_numpy(train.labels[rows]).to(device)
+            seed_layers(seed, "dropout", step)
+            loss = F.cross_entropy(_logits(network, to_pixels(batch, device)), labels, label_smoothing=label_smoothing)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            schedule.step()
+            optimiser_steps += 1
+            losses.append(loss.detach())
+            if step % eval_every == 0 or step == steps:
+                row = {"step": step, "train_loss": float(torch.stack(losses).mean())}
+                row |= best.offer(step, network, val)
+                history.append(row)
+                losses.clear()
+                if report is not None:
+                    report({f"{k}/seed_{seed}": v for k, v in row.items() if k != "step"}, step)
+        best.restore(network)
+        return Trained(seed, network.eval(), history, best.step, optimiser_steps)
+
+    with reproducible():
+        return [train_one(seed) for seed in seeds]
+
+
+def _logits(network: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    output = network(pixels)
+    if isinstance(output, torch.Tensor):
+        return output
+    return output.logits  # googlenet and inception come with side heads in training

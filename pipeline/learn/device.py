@@ -1,0 +1,42 @@
+"""What makes training give the same bytes again: seeds of torch's global generator, deterministic kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from pipeline.images.seeding import seed_sequence
+
+
+def seed_layers(seed: int, purpose: str, *index: int) -> None:
+    """Put torch's global generators at the start of the stream (seed, purpose, index).
+
+    Weight initialisation and dropout can draw from nowhere else. Called before each such draw, what a step
+    draws depends on its number alone, not on whether there was an evaluation before it.
+    """
+    torch.manual_seed(int(seed_sequence(seed, purpose, *index).generate_state(1, np.uint64)[0] >> 1))
+
+
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """Deterministic kernels inside the block; the global generators and settings are as before after it.
+
+    On a GPU some layers have no deterministic kernel, or need CUBLAS_WORKSPACE_CONFIG=:4096:8 in the
+    environment: torch warns there, and goes on.
+    """
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.benchmark,
+    )
+    with torch.random.fork_rng():
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+            torch.backends.cudnn.benchmark = before[2]

@@ -1,0 +1,138 @@
+"""What a training leaves behind, the same for classifier and SGAN: predictions.csv, history.csv, metrics.json."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline import InputError
+from pipeline.images.store import Store
+from pipeline.learn.metrics import evaluate_predictions
+from pipeline.learn.trained import Trained, predict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HISTORY_COLUMNS = ["seed", "step", "train_loss", "val_loss", "val_macro_f1"]
+
+
+def write_results(
+    folder: str | Path,
+    trained: list[Trained],
+    stores: dict[str, Store],
+    *,
+    extra: dict[str, float] | None = None,
+) -> dict[str, float]:
+    """Predict every split with every seed's model, and write the three files.
+
+    This is where test is seen, once, by models that are already chosen.
+
+    Args:
+        folder: Where; made if absent.
+        trained: One a seed, or one a method and seed.
+        stores: By split, in the order to write: {"val": ..., "test": ...}.
+        extra: Further metrics, such as the counts of labelled images.
+
+    Returns:
+        The contents of metrics.json: means over seeds by "<split>/<metric>", and optimiser_steps; with
+        "<method>/" in front where the trained ones name a method.
+
+    Raises:
+        ValueError: The seeds of a method were given unequal numbers of steps.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    probabilities = {
+        (t.method, t.seed, split): predict(t.model, store.images) for t in trained for split, store in stores.items()
+    }
+    _write_predictions(folder / "predictions.csv", trained, stores, probabilities)
+    _write_history(folder / "history.csv", trained)
+    metrics = _metrics(trained, stores, probabilities) | (extra or {})
+    with open(folder / "metrics.json", "w", encoding="utf-8") as f:
+        json.dump({k: round(v, 6) for k, v in metrics.items()}, f, sort_keys=True, indent=2, ensure_ascii=False)
+        f.write("\n")
+    return metrics
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """A predictions.csv: seed, split, file, label (class name), and a probability column "p/<class>" each.
+
+    Names stay names: a class called "NA" or "007" comes back as it was.
+
+    Raises:
+        InputError: No such file, or it is no predictions.csv.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: expected the predictions of a stage, found no such file; run `dvc repro`.")
+    names = dict.fromkeys(["method", "split", "file", "label"], str)
+    frame = pd.read_csv(path, dtype=names, keep_default_na=False, encoding="utf-8")
+    classes = [column[2:] for column in frame.columns if column.startswith("p/")]
+    lacking = {"seed", "split", "file", "label"} - set(frame.columns)
+    if lacking or not classes or not set(frame["label"]) <= set(classes):
+        raise InputError(
+            f"{path}: expected columns seed, split, file, label and p/<class> of every label, found "
+            f"{list(frame.columns)}; run `dvc repro --force` on the stage that writes it."
+        )
+    return frame
+
+
+def _write_predictions(
+    path: Path,
+    trained: list[Trained],
+    stores: dict[str, Store],
+    probabilities: dict[tuple[str, int, str], np.ndarray],
+) -> None:
+    methods = any(t.method for t in trained)
+    classes = next(iter(stores.values())).classes
+    with open(path, "w", newline="", encoding="utf-8") as f:
+        writer = csv.writer(f, lineterminator="\n")
+        head = ["seed", "split", "file", "label", *(f"p/{name}" for name in classes)]
+        writer.writerow(["method", *head] if methods else head)
+        for t in trained:
+            for split, store in stores.items():
+                if store.classes != classes:
+                    raise ValueError(f"classes of '{split}' must be {classes}. Got {store.classes} instead.")
+                rows = zip(store.files, store.labels, probabilities[t.method, t.seed, split], strict=True)
+                for file, label, p in rows:
+                    row = [t.seed, split, file, classes[label], *(f"{value:.6f}" for value in p)]
+                    writer.writerow([t.method, *row] if methods else row)
+
+
+def _write_history(path: Path, trained: list[Trained]) -> None:
+    # a method's own columns (d_loss, g_loss) stand after the common ones, empty where another method has none
+    own = sorted({key for t in trained for row in t.history for key in row} - set(HISTORY_COLUMNS))
+    first = ["method"] if any(t.method for t in trained) else []
+    with open(path, "w", newline="", encoding="utf-8") as f:
+        writer = csv.DictWriter(f, [*first, *HISTORY_COLUMNS, *own], restval="", lineterminator="\n")
+        writer.writeheader()
+        for t in trained:
+            for row in t.history:
+                figures = {k: v if isinstance(v, int) else round(v, 6) for k, v in row.items()}
+                writer.writerow(figures | {"seed": t.seed} | ({"method": t.method} if first else {}))
+
+
+def _metrics(
+    trained: list[Trained], stores: dict[str, Store], probabilities: dict[tuple[str, int, str], np.ndarray]
+) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    for method in sorted({t.method for t in trained}):
+        prefix = f"{method}/" if method else ""
+        runs = [t for t in trained if t.method == method]
+        steps = {t.optimiser_steps for t in runs}
+        if len(steps) != 1:
+            raise ValueError(f"optimiser_steps must be the same for every seed. Got {sorted(steps)} instead.")
+        metrics[f"{prefix}optimiser_steps"] = steps.pop()
+        for split, store in stores.items():
+            by_seed = [
+                evaluate_predictions(store.labels, probabilities[method, t.seed, split], store.classes) for t in runs
+            ]
+            for name in by_seed[0]:
+                metrics[f"{prefix}{split}/{name}"] = float(np.mean([figures[name] for figures in by_seed]))
+    return metrics

@@ -1,0 +1,128 @@
+"""A trained model, how it predicts, and how its checkpoint is chosen: on val, never on test."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.images.store import Store
+from pipeline.learn.metrics import evaluate_predictions
+
+PREDICT_BATCH = 64  # fixed: a convolution's last bits may depend on the batch size
+
+
+class PixelInput(nn.Module):
+    """First layer of every model: raw pixels to what its network was made for.
+
+    Args:
+        mean: Three, of [0, 1] pixels.
+        std: Three, of [0, 1] pixels.
+        input_size: Side to resize to, pixels; None: as they come.
+    """
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], input_size: int | None) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.input_size = input_size
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) uint8 to (N, 3, input_size, input_size) float32."""
+        images = pixels.float() / 255
+        if self.input_size is not None and images.shape[-2:] != (self.input_size, self.input_size):
+            images = F.interpolate(images, (self.input_size, self.input_size), mode="bilinear", antialias=True)
+        return (images - self.mean) / self.std
+
+
+def to_pixels(images: np.ndarray, device: str | torch.device) -> Tensor:
+    """(N, H, W, 3) uint8 array to a (N, 3, H, W) uint8 tensor.
+
+    The memory stays as it lies, which is torch's channels_last: 1.3 to 2 times as fast on a CPU here.
+    """
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: np.ndarray) -> np.ndarray:
+    """Class probabilities, the model in eval mode; its mode before is restored.
+
+    Args:
+        model: From (N, 3, H, W) uint8 pixels to (N, K) logits.
+        images: (N, H, W, 3) uint8.
+
+    Returns:
+        (N, K) float64, rows summing to 1.
+    """
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    logits = [
+        model(to_pixels(images[i : i + PREDICT_BATCH], device)).double().cpu()
+        for i in range(0, len(images), PREDICT_BATCH)
+    ]
+    model.train(training)
+    if not logits:
+        raise ValueError("images must be one or more. Got none instead.")
+    return torch.cat(logits).softmax(dim=1).numpy()
+
+
+def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean cross-entropy, nats: -log p[label], p no lower than 1e-12."""
+    return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)).mean())
+
+
+class BestOnVal:
+    """Keeps the weights with the highest val macro-F1; of equals, the one with the lowest val loss.
+
+    Attributes:
+        step: Step of the kept weights; 0 before the first offer.
+    """
+
+    def __init__(self) -> None:
+        self.step = 0
+        self._key = (-np.inf, -np.inf)
+        self._state: dict[str, Tensor] = {}
+
+    def offer(self, step: int, model: nn.Module, val: Store) -> dict[str, float]:
+        """Evaluate on val, and keep a copy of the weights if none were better.
+
+        Returns:
+            val_loss (nats) and val_macro_f1 (0 to 1).
+        """
+        probabilities = predict(model, val.images)
+        loss = log_loss(val.labels, probabilities)
+        macro_f1 = evaluate_predictions(val.labels, probabilities, val.classes)["macro_f1"]
+        key = (macro_f1, -loss)
+        if key > self._key:
+            self._key, self.step = key, step
+            self._state = copy.deepcopy(model.state_dict())
+        return {"val_loss": loss, "val_macro_f1": macro_f1}
+
+    def restore(self, model: nn.Module) -> None:
+        """Put the kept weights into the model."""
+        model.load_state_dict(self._state)
+
+
+class Trained(NamedTuple):
+    """One seed's outcome.
+
+    Attributes:
+        seed: Its seed.
+        model: With the weights chosen on val; (N, 3, H, W) uint8 pixels to (N, K) logits; use `predict`.
+        history: A row an evaluation: step, train_loss, val_loss, val_macro_f1, and what else the method has.
+        best_step: Step of the chosen weights.
+        optimiser_steps: How often the optimiser really stepped.
+        method: Name of the method where a stage has more than one, else "".
+    """
+
+    seed: int
+    model: nn.Module
+    history: list[dict[str, float]]
+    best_step: int
+    optimiser_steps: int
+    method: str = ""

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pipeline import InputError
+from pipeline.images.store import Store
+from pipeline.learn.predictions import read_predictions, write_results
+from pipeline.learn.sgan import _Pool, labelled_rows, learning_rate_factor, train_sgan
+from pipeline.learn.sgan_losses import feature_matching_loss, labelled_loss, unlabelled_loss
+from pipeline.learn.sgan_networks import Discriminator, Generator
+from pipeline.learn.trained import predict
+
+CLASSES = ["healthy", "rust", "scab"]
+COLOURS = np.array([[40, 180, 40], [190, 90, 30], [90, 60, 150]])
+SMALL = {
+    "steps": 4,
+    "batch_size": 6,
+    "lr": 1e-3,
+    "z_dim": 8,
+    "img_resolution": 16,
+    "channels": 4,
+    "eval_every": 2,
+}
+
+
+def coloured_store(counts: list[int], seed: int, side: int = 32) -> Store:
+    """Noisy images whose colour tells the class."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    images = COLOURS[labels][:, None, None, :] + rng.normal(0, 25, (len(labels), side, side, 3))
+    files = [f"{i}.png" for i in range(len(labels))]
+    return Store(images.clip(0, 255).astype(np.uint8), labels, files, CLASSES)
+
+
+@pytest.fixture(scope="module")
+def train() -> Store:
+    return coloured_store([20, 10, 4], 0)
+
+
+@pytest.fixture(scope="module")
+def val() -> Store:
+    return coloured_store([5, 4, 3], 1)
+
+
+@pytest.fixture
+def logits() -> torch.Tensor:
+    return torch.randn(7, 5, generator=torch.Generator().manual_seed(0)) * 3
+
+
+def with_generated(logits: torch.Tensor) -> torch.Tensor:
+    """The K + 1 logits that K logits stand for."""
+    return torch.cat([logits, torch.zeros(len(logits), 1)], dim=1)
+
+
+def test_labelled_loss_is_cross_entropy_over_the_real_classes(logits):
+    labels = torch.tensor([0, 1, 2, 3, 4, 0, 1])
+    assert torch.allclose(labelled_loss(logits, labels), F.cross_entropy(logits, labels))
+    by_hand = math.log(math.exp(1) + math.exp(2)) - 2
+    assert labelled_loss(torch.tensor([[1.0, 2.0]]), torch.tensor([1])).item() == pytest.approx(by_hand)
+
+
+def test_unlabelled_loss_is_softmax_with_an_appended_zero(logits):
+    real, fake = logits[:4], logits[4:]
+    p_generated_real = with_generated(real).softmax(dim=1)[:, -1]
+    p_generated_fake = with_generated(fake).softmax(dim=1)[:, -1]
+    expected = -0.5 * ((1 - p_generated_real).log().mean() + p_generated_fake.log().mean())
+    assert torch.allclose(unlabelled_loss(real, fake), expected, atol=1e-6)
+    assert not torch.allclose(unlabelled_loss(fake, real), expected, atol=1e-2)  # the order matters
+
+
+def test_unlabelled_loss_by_hand_and_without_overflow():
+    zero = torch.tensor([[0.0]])  # K = 1: Z = 0, D(x) = 1/2
+    assert unlabelled_loss(zero, zero).item() == pytest.approx(math.log(2))
+    far = torch.tensor([[200.0, 0.0]])
+    assert unlabelled_loss(far, -far - 200).item() == pytest.approx(0.5 * math.log(1 + math.exp(-200)), abs=1e-6)
+    assert unlabelled_loss(-far - 200, far).item() == pytest.approx(0.5 * (200 - math.log(1) + 200), abs=1)
+
+
+def test_feature_matching_compares_means():
+    real = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
+    fake = torch.tensor([[2.0, 1.0], [2.0, 3.0], [2.0, 2.0]])
+    assert feature_matching_loss(real, fake).item() == pytest.approx((0 + 2) / 2)
+    assert feature_matching_loss(real, real.flip(0)).item() == 0
+
+
+def test_networks_shapes_and_ranges():
+    D, G = Discriminator(5, channels=4, dropout=0.5), Generator(8, 32, channels=4)
+    images = G(G.draw_z(3, torch.Generator().manual_seed(0)))
+    assert images.shape == (3, 3, 32, 32) and images.abs().max() <= 1
+    assert D.features(images).shape == (3, 16) and D(images).shape == (3, 5)
+    with pytest.raises(ValueError, match="24"):
+        Generator(8, 24, channels=4)
+
+
+def test_images_of_a_batch_do_not_mix():
+    D = Discriminator(3, channels=4, dropout=0.0)
+    images = torch.randn(6, 3, 16, 16)
+    assert torch.allclose(D(images)[:2], D(images[:2]), atol=1e-6)
+
+
+def test_labelled_rows_are_the_budget_or_all_there_are(train):
+    rows = labelled_rows(train.labels, num_classes=3, label_budget=6, seed=0)
+    assert list(np.bincount(train.labels[rows])) == [6, 6, 4]
+    assert len(set(rows)) == len(rows)
+    smaller = labelled_rows(train.labels, num_classes=3, label_budget=2, seed=0)
+    assert set(smaller) < set(rows)
+    assert set(rows) != set(labelled_rows(train.labels, num_classes=3, label_budget=6, seed=1))
+
+
+def test_only_labelled_rows_lend_their_labels(train):
+    rows = labelled_rows(train.labels, num_classes=3, label_budget=2, seed=0)
+    ids = torch.arange(len(train.labels)).float()[:, None, None, None].expand(-1, 3, 2, 2)
+    pool = _Pool(ids, torch.arange(len(train.labels)), rows, 16, 0)  # an image and its label say which row it is
+    seen, unlabelled = set(), set()
+    for step in range(60):
+        images, labels = pool.labelled_batch(step)
+        assert torch.equal(images[:, 0, 0, 0].long(), labels)
+        seen |= set(labels.tolist())
+        unlabelled |= set(pool.unlabelled_batch(step)[:, 0, 0, 0].int().tolist())
+    assert seen == set(rows.tolist())
+    assert unlabelled == set(range(len(train.labels)))  # all of train, the labelled ones among them
+
+
+def test_val_chooses_and_does_not_teach(train, val):
+    other = coloured_store([5, 4, 3], 99)
+    mine, theirs = (train_sgan(train, v, label_budget=3, seeds=[0], **SMALL).trained for v in (val, other))
+    for a, b in zip(mine, theirs, strict=True):
+        for key in set(a.history[0]) - {"val_loss", "val_macro_f1"}:
+            assert [row[key] for row in a.history] == [row[key] for row in b.history]
+        assert a.history[0]["val_loss"] != b.history[0]["val_loss"]
+
+
+def test_batches_flip_both_ways():
+    image = torch.arange(4.0).view(1, 1, 2, 2).expand(1, 3, 2, 2)
+    pool = _Pool(image, torch.zeros(1, dtype=torch.long), np.array([0]), 64, 0)
+    images, _ = pool.labelled_batch(0)
+    assert len({tuple(i[0].flatten().tolist()) for i in images}) == 4
+
+
+def test_both_methods_step_equally_and_see_the_same_labels(train, val, monkeypatch):
+    drawn: list[list[int]] = []
+    original = _Pool.labelled_batch
+
+    def watched(self, step):
+        images, labels = original(self, step)
+        drawn.append([step, *labels.tolist(), float(images.sum())])
+        return images, labels
+
+    monkeypatch.setattr(_Pool, "labelled_batch", watched)
+    result = train_sgan(train, val, label_budget=3, seeds=[0], **SMALL)
+    assert [t.method for t in result.trained] == ["sgan", "supervised"]
+    assert [t.optimiser_steps for t in result.trained] == [SMALL["steps"]] * 2
+    assert drawn[: SMALL["steps"]] == drawn[SMALL["steps"] :]
+    assert result.counts == {"labelled/healthy": 3, "labelled/rust": 3, "labelled/scab": 3}
+    assert [row["step"] for row in result.trained[0].history] == [2, 4]
+    assert {"d_loss", "g_loss"} <= set(result.trained[0].history[0])
+
+
+def test_counts_of_a_scarce_class(train, val):
+    result = train_sgan(train, val, label_budget=8, seeds=[0], **SMALL | {"steps": 1})
+    assert result.counts == {"labelled/healthy": 8, "labelled/rust": 8, "labelled/scab": 4}
+
+
+def test_g_and_d_both_learn_and_g_does_not_touch_d(train):
+    from pipeline.learn.sgan import Sgan
+
+    rows = labelled_rows(train.labels, num_classes=3, label_budget=3, seed=0)
+    pool = _Pool(torch.rand(len(train.labels), 3, 16, 16), torch.from_numpy(train.labels), rows, 4, 0)
+    D = Discriminator(3, channels=4, dropout=0.5)
+    method = Sgan(D, pool, 1e-3, 8, 4)
+    D_before = [p.clone() for p in D.parameters()]
+    G_before = [p.clone() for p in method.G.parameters()]
+    loss = method.after_d_step(1)["g_loss"]
+    assert loss > 0
+    assert all(torch.equal(a, b) for a, b in zip(D_before, D.parameters(), strict=True))
+    assert all(p.grad is None and p.requires_grad for p in D.parameters())
+    assert any(not torch.equal(a, b) for a, b in zip(G_before, method.G.parameters(), strict=True))
+    method.d_loss(1)[0].backward()
+    assert all(p.grad is not None for p in D.parameters())
+
+
+def test_same_bytes_twice_for_any_list_of_seeds(train, val):
+    once = train_sgan(train, val, label_budget=3, seeds=[1, 2], **SMALL).trained
+    alone = train_sgan(train, val, label_budget=3, seeds=[2], **SMALL).trained
+    assert [(t.seed, t.method) for t in once] == [(s, m) for s in (1, 2) for m in ("sgan", "supervised")]
+    for a, b in zip(once[2:], alone, strict=True):
+        assert a.history == b.history
+        assert np.array_equal(predict(a.model, val.images), predict(b.model, val.images))
+
+
+def test_learns_colours(train, val):
+    args = SMALL | {"steps": 60, "batch_size": 12, "lr": 3e-3, "eval_every": 20, "channels": 8}
+    result = train_sgan(train, val, label_budget=4, seeds=[0], **args)
+    test = coloured_store([6, 6, 6], 2)
+    for trained in result.trained:
+        assert (predict(trained.model, test.images).argmax(axis=1) == test.labels).mean() > 0.8, trained.method
+
+
+def test_kept_weights_are_the_best_on_val(train, val):
+    for trained in train_sgan(train, val, label_budget=3, seeds=[0], **SMALL | {"steps": 8, "eval_every": 1}).trained:
+        rank = {row["step"]: (row["val_macro_f1"], -row["val_loss"]) for row in trained.history}
+        assert trained.best_step == max(rank, key=rank.get)
+
+
+def test_rate_falls_over_the_last_third():
+    factors = [learning_rate_factor(step, 90) for step in range(1, 91)]
+    assert factors[:60] == [1.0] * 60
+    assert all(b < a for a, b in pairwise(factors[60:]))
+    assert 0 < factors[-1] < 0.05
+    assert 0 < learning_rate_factor(1, 1) <= 1
+
+
+def test_results_name_the_method(tmp_path, train, val):
+    result = train_sgan(train, val, label_budget=3, seeds=[0, 1], **SMALL)
+    metrics = write_results(
+        tmp_path, result.trained, {"val": val, "test": coloured_store([3, 3, 3], 4)}, extra=result.counts
+    )
+    assert metrics["sgan/optimiser_steps"] == metrics["supervised/optimiser_steps"] == SMALL["steps"]
+    assert metrics["labelled/scab"] == 3
+    assert {"sgan/test/macro_f1", "supervised/test/macro_f1", "sgan/val/recall/rust"} <= set(metrics)
+    frame = read_predictions(tmp_path / "predictions.csv")
+    assert list(frame.columns[:5]) == ["method", "seed", "split", "file", "label"]
+    assert sorted(frame["method"].unique()) == ["sgan", "supervised"]
+    lines = (tmp_path / "history.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "method,seed,step,train_loss,val_loss,val_macro_f1,d_loss,g_loss"
+    assert all(line.endswith(",,") for line in lines if line.startswith("supervised"))
+
+
+def test_stores_of_other_classes_are_refused(train, val):
+    with pytest.raises(InputError, match="same order"):
+        train_sgan(train, val._replace(classes=CLASSES[::-1]), label_budget=3, seeds=[0], **SMALL)
