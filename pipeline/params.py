@@ -104,25 +104,27 @@ class Generate(Section):
     truncation: Annotated[float, Field(gt=0, le=2)]
 
 
-class Assess(Section):
-    seed: Seed
-    model: str
-    steps: Count
-    batch_size: Annotated[int, Field(ge=2)]
-    lr: Positive
-    weight_decay: Annotated[float, Field(ge=0)]
-    eval_every: Count
-
-
-class TrainClassifier(Section):
+class Classifier(Section):
     model: str
     weights: str | None
-    seeds: Annotated[list[Seed], Field(min_length=1)]
+    input_size: Annotated[int, Field(ge=16)] | None
     steps: Count
     batch_size: Annotated[int, Field(ge=2)]
+    optimiser: Literal["sgd", "adamw"]
     lr: Positive
     weight_decay: Annotated[float, Field(ge=0)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     eval_every: Count
+
+
+class Assess(Classifier):
+    seed: Seed
+    sampling: Literal["natural", "balanced"]
+    augment: Literal["none", "classic"]
+
+
+class TrainClassifier(Classifier):
+    seeds: Annotated[list[Seed], Field(min_length=1)]
 
 
 class TrainSgan(Section):
@@ -132,6 +134,8 @@ class TrainSgan(Section):
     batch_size: Annotated[int, Field(ge=2)]
     lr: Positive
     z_dim: Count
+    channels: Annotated[int, Field(ge=4)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
     eval_every: Count
 
 

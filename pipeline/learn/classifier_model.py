@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,16 +59,15 @@ def build_classifier(
 
 
 def _try_size(model: nn.Module, name: str, img_resolution: int) -> None:
-    model.eval()
+    trial = copy.deepcopy(model).train()  # a copy, since batch statistics move; side heads exist in training alone
     try:
         with torch.no_grad():
-            model(torch.zeros(1, 3, img_resolution, img_resolution, dtype=torch.uint8))
+            trial(torch.zeros(2, 3, img_resolution, img_resolution, dtype=torch.uint8))
     except (RuntimeError, AssertionError) as error:  # a map of no pixels; a transformer of one size only
         raise InputError(
             f"model: expected one that can take images of {img_resolution} px, found that '{name}' cannot "
             f"({str(error).splitlines()[0]}); set input_size to its size, such as 224."
         ) from error
-    model.train()
 
 
 def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
