@@ -73,7 +73,7 @@ class Generator(nn.Module):
             self.convs.append(nn.ConvTranspose2d(w_in, w_out, 4, 2, 1, bias=False))
         self.norms = nn.ModuleList([ConditionalBatchNorm2d(w, num_classes) for w in widths])
         self.to_rgb = nn.ConvTranspose2d(widths[-1], img_channels, 4, 2, 1)
-        self.apply(_init_weights)
+        self.apply(_init_generator)
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Args: z (N, z_dim) float32 ~ N(0, 1); labels (N,) int64. Returns (N, 3, R, R) in [-1, 1]."""
@@ -104,21 +104,29 @@ class Discriminator(nn.Module):
         )
         self.to_logit = spectral_norm(nn.Conv2d(widths[-1], 1, 4))  # 4x4 -> 1x1
         self.embed = spectral_norm(nn.Embedding(num_classes, widths[-1]))
-        self.apply(_init_weights)
+        self.apply(_init_discriminator)
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Args: images (N, 3, R, R) in [-1, 1]; labels (N,) int64. Returns (N,) logits."""
         x = images
         for conv in self.convs:
             x = nn.functional.leaky_relu(conv(x), 0.2)  # (N, C, r, r)
-        pooled = x.mean(dim=(2, 3))  # (N, C)
+        pooled = x.mean(dim=(2, 3))  # (N, C); a sum would let the projection outweigh the logit 16 times
         projection = (self.embed(labels) * pooled).sum(dim=1)  # <embed(y), phi(x)>, Miyato and Koyama eq. 3
         return self.to_logit(x).flatten() + projection
 
 
-def _init_weights(module: nn.Module) -> None:
+def _init_generator(module: nn.Module) -> None:
     """Weights ~ N(0, 0.02), DCGAN section 4."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        parametrized = getattr(module, "parametrizations", None)
-        weight = parametrized.weight.original if parametrized is not None else module.weight
-        nn.init.normal_(weight, 0.0, 0.02)
+    if isinstance(module, nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+
+
+def _init_discriminator(module: nn.Module) -> None:
+    """Orthogonal weights, as cGANs with spectral norm use (Brock et al. 2019, appendix B).
+
+    Spectral norm divides the weight by its largest singular value. From N(0, 0.02) that value is so small
+    that Adam's first steps turn the weight over, and D stays at chance for thousands of images.
+    """
+    if isinstance(module, nn.Conv2d):
+        nn.init.orthogonal_(module.parametrizations.weight.original)
