@@ -136,8 +136,10 @@ def measure_images_per_second(params: Params, *, num_classes: int, img_resolutio
         (logits if torch.is_tensor(logits) else logits[0]).mean().backward()
 
     sgan = params.train_sgan
-    critic = sgan_networks.Discriminator(num_classes).to(device, memory_format=torch.channels_last)
-    forger = sgan_networks.Generator(sgan.z_dim, sgan.img_resolution).to(device, memory_format=torch.channels_last)
+    critic = sgan_networks.Discriminator(num_classes, channels=sgan.channels, dropout=sgan.dropout)
+    critic = critic.to(device, memory_format=torch.channels_last)
+    forger = sgan_networks.Generator(sgan.z_dim, sgan.img_resolution, channels=sgan.channels)
+    forger = forger.to(device, memory_format=torch.channels_last)
     noise = torch.randn(sgan.batch_size, sgan.z_dim, device=device)
     small = torch.rand(sgan.batch_size, 3, sgan.img_resolution, sgan.img_resolution, device=device)
 
