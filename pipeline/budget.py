@@ -54,7 +54,7 @@ DECODED_PIXEL = 25e-9  # one pixel decoded, hashed and resized, on one core
 FORWARD = 1 / 3  # a forward pass as a share of a training step of the classifier
 SGAN_FORWARD = 0.15  # two forward passes, of the SGAN and of its baseline, as a share of a step of both
 DRAWING_SPEED = 5.0  # images drawn by G in the time of one image of its training
-OVERHEAD = 1.2  # augmentation, penalties, previews, tracking on top of the bare steps
+OVERHEAD = 1.45  # augmentation, penalties, previews, tracking on top of the bare steps
 SAFETY = 0.85  # of the goal that is planned for
 
 
