@@ -4,13 +4,14 @@ import math
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 
 from pipeline import InputError
 from pipeline.images.store import Store
-from pipeline.learn.predictions import read_predictions, write_results
+from pipeline.learn.predictions import write_results
 from pipeline.learn.sgan import _Pool, labelled_rows, learning_rate_factor, train_sgan
 from pipeline.learn.sgan_losses import feature_matching_loss, labelled_loss, unlabelled_loss
 from pipeline.learn.sgan_networks import Discriminator, Generator
@@ -224,7 +225,7 @@ def test_results_name_the_method(tmp_path, train, val):
     assert metrics["sgan/optimiser_steps"] == metrics["supervised/optimiser_steps"] == SMALL["steps"]
     assert metrics["labelled/scab"] == 3
     assert {"sgan/test/macro_f1", "supervised/test/macro_f1", "sgan/val/recall/rust"} <= set(metrics)
-    frame = read_predictions(tmp_path / "predictions.csv")
+    frame = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False)
     assert list(frame.columns[:5]) == ["method", "seed", "split", "file", "label"]
     assert sorted(frame["method"].unique()) == ["sgan", "supervised"]
     lines = (tmp_path / "history.csv").read_text(encoding="utf-8").splitlines()

@@ -5,17 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import InputError
 from pipeline.images.store import Store
 from pipeline.learn.metrics import evaluate_predictions
 from pipeline.learn.trained import Trained, predict
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 HISTORY_COLUMNS = ["seed", "step", "train_loss", "val_loss", "val_macro_f1"]
 
@@ -56,31 +51,6 @@ def write_results(
         json.dump({k: round(v, 6) for k, v in metrics.items()}, f, sort_keys=True, indent=2, ensure_ascii=False)
         f.write("\n")
     return metrics
-
-
-def read_predictions(path: str | Path) -> pd.DataFrame:
-    """A predictions.csv: seed, split, file, label (class name), and a probability column "p/<class>" each.
-
-    Names stay names: a class called "NA" or "007" comes back as it was.
-
-    Raises:
-        InputError: No such file, or it is no predictions.csv.
-    """
-    import pandas as pd
-
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: expected the predictions of a stage, found no such file; run `dvc repro`.")
-    names = dict.fromkeys(["method", "split", "file", "label"], str)
-    frame = pd.read_csv(path, dtype=names, keep_default_na=False, encoding="utf-8")
-    classes = [column[2:] for column in frame.columns if column.startswith("p/")]
-    lacking = {"seed", "split", "file", "label"} - set(frame.columns)
-    if lacking or not classes or not set(frame["label"]) <= set(classes):
-        raise InputError(
-            f"{path}: expected columns seed, split, file, label and p/<class> of every label, found "
-            f"{list(frame.columns)}; run `dvc repro --force` on the stage that writes it."
-        )
-    return frame
 
 
 def _write_predictions(
