@@ -22,10 +22,18 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pipeline import InputError
-from pipeline.images.listing import class_name, is_hidden, text
+from pipeline.images.listing import STAND_IN, class_name, is_hidden, text
 
 NOT_TAKEN = {".git", ".dvc", ".gitignore", ".dvcignore"}  # would change what git and DVC see
 CLASS_NAMES = "class_names.csv"
+
+REASONS = {
+    "broken_link": "a link to nothing",
+    "link_leaves_set": "a link that leaves the set",
+    "link_to_folder": "a link to a folder",
+    "not_a_file": "no plain file",
+    "unreadable": "no permission to read it",
+}
 
 
 class Entry(NamedTuple):
@@ -78,8 +86,8 @@ def list_entries(source: Path, names: dict[str, str]) -> tuple[list[Entry], list
         if reason is None:
             entries.append(Entry(target, path))
         else:
-            notes.append(f"{text(relative)}: {reason}; not followed, a text file stands in its place")
-            entries.append(Entry(target, None, f"not an image: {reason}; left out by leafsynth init\n".encode()))
+            notes.append(f"{text(relative)}: {REASONS[reason]}; not followed, a text file stands in its place")
+            entries.append(Entry(target, None, STAND_IN + f"{reason}\n".encode()))
 
     for at, dirs, files in os.walk(source, onerror=unreadable):
         here = Path(at)
@@ -100,21 +108,21 @@ def _readable(name: str) -> str:
 
 
 def _refuse(path: Path, root: Path) -> str | None:
-    """Why DVC cannot hold a file as it is, or None."""
+    """The audit's rule by which DVC cannot hold a file as it is, or None."""
     if path.is_symlink():
         try:
             target = path.resolve(strict=True)
         except (OSError, RuntimeError):  # RuntimeError: a loop
-            return "a link to nothing"
+            return "broken_link"
         in_dvc_cache = "/files/md5/" in target.as_posix()  # where DVC links its cache by symbolic link
         if not target.is_relative_to(root) and not in_dvc_cache:
-            return "a link that leaves the set"
+            return "link_leaves_set"
         if target.is_dir():
-            return "a link to a folder"
+            return "link_to_folder"
     if not path.is_file():
-        return "no plain file"
+        return "not_a_file"
     if not os.access(path, os.R_OK):
-        return "no permission to read it"
+        return "unreadable"
     return None
 
 

@@ -18,6 +18,10 @@ from pipeline import InputError
 
 SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 # What `dvc add` leaves where its cache is linked by symbolic link: <cache>/files/md5/ab/<30 hex digits>.
+# DVC cannot hold links and the like, so `leafsynth init` writes a text file in the place of each: this and a rule.
+STAND_IN = b"leafsynth left out: "
+STAND_INS = ("broken_link", "link_leaves_set", "link_to_folder", "not_a_file", "unreadable")
+
 _DVC_CACHE_FILE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 _CLASS_NAME = re.compile(r"\w[\w.-]*")
 
@@ -174,4 +178,18 @@ def _refuse_unopened(path: Path, root: Path) -> tuple[str, str] | None:
         return "not_a_file", ""
     if status.st_size == 0:
         return "zero_byte", ""
-    return None
+    return _stood_in_for(path, status.st_size)
+
+
+def _stood_in_for(path: Path, size: int) -> tuple[str, str] | None:
+    """The rule that a file was left out by when the set was brought in, if it is a stand-in."""
+    if size > 100:
+        return None
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None  # the reader will say so
+    rule = content.removeprefix(STAND_IN).strip().decode("ascii", "replace")
+    return (
+        (rule, "left out when the set was brought in") if content.startswith(STAND_IN) and rule in STAND_INS else None
+    )
