@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import sys
@@ -44,6 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("leafsynth: interrupted; everything is as it was.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader has seen enough: leafsynth show | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit
+        return 141
     return 0
 
 
