@@ -54,6 +54,13 @@ def test_rules(real, balanced, classic, matched, expected, control):
     assert verdict.difference == verdict.evidence.differences[control]
 
 
+def test_an_undecided_verdict_quotes_the_control_that_left_it_so():
+    """Seen on real leaves: `balanced` was nearest by its mean, and surely beaten; `real` was what stayed open."""
+    found = decide(differences(WIDE, (0.01, 0.03), UP), matched="classic")
+    assert (found.verdict, found.control) == ("too_little_data", "real")
+    assert found.difference.lower <= 0 <= found.difference.upper
+
+
 def test_width_that_counts_as_too_little_is_a_parameter():
     evidence = differences(ZERO, ZERO, ZERO)
     assert decide(evidence, matched="classic", min_detectable=0.1).verdict == "no_evidence"

@@ -47,6 +47,11 @@ class Evidence(NamedTuple):
         """The control that the candidate exceeds by least; ties go to the one named last."""
         return min(reversed(list(self.differences)), key=lambda c: self.differences[c].mean)
 
+    @property
+    def least_certain(self) -> str:
+        """The control whose interval reaches lowest: what keeps the verdict from `helps`."""
+        return min(reversed(list(self.differences)), key=lambda c: self.differences[c].lower)
+
 
 class Verdict(NamedTuple):
     """A verdict and what it rests on.
@@ -78,7 +83,7 @@ RULES: tuple[tuple[str, Callable[[Evidence], bool]], ...] = (
     ("too_little_data", lambda e: e.num_units < MIN_UNITS),
     ("helps", _beats_all),
     ("hurts", lambda e: bool(_worse(e))),
-    ("too_little_data", lambda e: e.differences[e.strongest].half_width > e.min_detectable),
+    ("too_little_data", lambda e: e.differences[e.least_certain].half_width > e.min_detectable),
     ("no_evidence", lambda e: True),
 )
 
@@ -95,7 +100,7 @@ def decide(
     Args:
         differences: control → interval of (candidate - control); the verdict `helps` needs all of them above 0.
         matched: The control whose defeat of the candidate, like that by `real`, means `hurts`.
-        min_detectable: Half-width of the interval to the strongest control above which an undecided
+        min_detectable: Half-width of the interval to the least certain control above which an undecided
             comparison is called `too_little_data` instead of `no_evidence`.
         num_units: Test images (or groups) that the metric rests on. `None`: `n_test` of the intervals.
 
@@ -108,7 +113,8 @@ def decide(
         num_units = differences[matched].n_test
     evidence = Evidence(dict(differences), matched, min_detectable, num_units)
     verdict = next(name for name, holds in RULES if holds(evidence))
-    control = _worse(evidence)[0] if verdict == "hurts" else evidence.strongest
+    # The sentence quotes the control that decided: an undecided one must not quote an interval above zero
+    control = {"helps": evidence.strongest, "hurts": (_worse(evidence) or [""])[0]}.get(verdict, evidence.least_certain)
     return Verdict(verdict, control, evidence.differences[control], evidence)
 
 
@@ -170,12 +176,12 @@ def sentence(
         if verdict.evidence.num_units < MIN_UNITS:
             why = f"fewer than {MIN_UNITS} independent test images"
         return (
-            f"{where} images: too little data to tell: {head}, {gap} against `{verdict.control}`, the strongest "
-            f"control; {why} ({basis})."
+            f"{where} images: too little data to tell: {head}, {gap} against `{verdict.control}`, of its "
+            f"controls the one least surely below it; {why} ({basis})."
         )
     return (
-        f"{where} images: no evidence that they help or hurt: {head}, {gap} against `{verdict.control}`, the "
-        f"strongest of the controls {controls} ({basis})."
+        f"{where} images: no evidence that they help or hurt: {head}, {gap} against `{verdict.control}`, of "
+        f"the controls {controls} the one least surely below it ({basis})."
     )
 
 
