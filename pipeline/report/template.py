@@ -241,7 +241,8 @@ corrected for the number of comparisons.</li>
 <em>Helps</em>: the interval of macro-F1's difference lies above zero against <code>real</code>,
 <code>balanced</code> and <code>classic</code>, so that balancing or classic augmentation is never counted as the
 GAN's merit. <em>Hurts</em>: it lies below zero against <code>real</code>, or against the control that lacks only
-the synthetic images. <em>Too little data</em>: undecided, and the interval to the control least surely beaten is wider than
+the synthetic images. <em>Too little data</em>: undecided, and the interval to the control least surely beaten is
+wider than
 ±{{ c.method.min_detectable }}. <em>No evidence</em>: otherwise.</li>
 <li>Classes with fewer train images than the mean class get a verdict on their recall, by the same rules.</li>
 </ul>
