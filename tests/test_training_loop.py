@@ -86,7 +86,8 @@ def test_a_killed_training_ends_with_the_weights_of_one_never_killed(leaves, tmp
     assert not any((tmp_path / "state").iterdir()), "a finished training leaves no state"
 
 
-def test_another_parameter_or_data_set_does_not_go_on_from_a_state(leaves, tmp_path, monkeypatch):
+def _train_and_kill(leaves, tmp_path, monkeypatch):
+    """Leaves a state in `tmp_path / "state"`."""
     monkeypatch.setattr(training_loop, "SECONDS_BETWEEN_STATES", 0.0)
 
     def stop(metrics, images_seen):
@@ -95,6 +96,10 @@ def test_another_parameter_or_data_set_does_not_go_on_from_a_state(leaves, tmp_p
 
     with pytest.raises(RuntimeError):
         _train(leaves, tmp_path / "x", state_dir=tmp_path / "state", report=stop)
+
+
+def test_another_parameter_or_data_set_does_not_go_on_from_a_state(leaves, tmp_path, monkeypatch):
+    _train_and_kill(leaves, tmp_path, monkeypatch)
     images, labels = leaves
     changed = images.copy()
     changed[0, 0, 0, 0] ^= 1
@@ -112,14 +117,7 @@ def test_another_parameter_or_data_set_does_not_go_on_from_a_state(leaves, tmp_p
 
 
 def test_a_damaged_state_is_named(leaves, tmp_path, monkeypatch):
-    monkeypatch.setattr(training_loop, "SECONDS_BETWEEN_STATES", 0.0)
-
-    def stop(metrics, images_seen):
-        if images_seen >= 48:
-            raise RuntimeError("killed")
-
-    with pytest.raises(RuntimeError):
-        _train(leaves, tmp_path / "x", state_dir=tmp_path / "state", report=stop)
+    _train_and_kill(leaves, tmp_path, monkeypatch)
     (state,) = (tmp_path / "state").glob("*/state.pt")
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(InputError, match="damaged"):

@@ -42,7 +42,7 @@ class PixelInput(nn.Module):
 def to_pixels(images: np.ndarray, device: str | torch.device) -> Tensor:
     """(N, H, W, 3) uint8 array to a (N, 3, H, W) uint8 tensor.
 
-    The memory stays as it lies, which is torch's channels_last: 1.3 to 2 times as fast on a CPU here.
+    The memory stays as it lies, which is torch's channels_last: the faster format on CPUs.
     """
     return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
 
