@@ -24,6 +24,8 @@ SAMPLE: dict[str, Any] = {
     "split.img_resolution": 64,
     "split.groups_csv": None,
     "split.group_pattern": None,
+    "train_extractor.steps": 100,
+    "train_extractor.eval_every": 25,
     "train_gan.total_kimg": 36,
     "train_gan.ema_half_life_kimg": 2,
     "train_gan.preview_kimg": 3,
@@ -231,10 +233,10 @@ def choose_budget(
     # What the budget does not change
     decode = DECODED_PIXEL * median_size[0] * median_size[1] / min(8, os.cpu_count() or 1)
     spent = {
-        "starting stages": STAGE_START * (5 + num_classes + len(params.arms) + len(label_budgets)),
+        "starting stages": STAGE_START * (6 + num_classes + len(params.arms) + len(label_budgets)),
         "split": total * (decode + FILE),
         "generate": drawn * (1 / (speed.gan * DRAWING_SPEED) + 2 * FILE),
-        "assess": (drawn + total + 150 * params.assess.batch_size / FORWARD) * FORWARD / speed.classifier,
+        "assess": (drawn + total) * FORWARD / speed.classifier,
         "predicting": predicting(looks, label_budgets),
     }
     free = max(goal - sum(spent.values()), 0.35 * goal)
@@ -245,8 +247,11 @@ def choose_budget(
     joint_kimg = _two_digits(within("train_gan", SHARES["train_gan"] * free * speed.gan / 1000))
     class_kimg = SHARES["specialise_gan"] * free * speed.gan / 1000 / num_classes
     class_kimg = _two_digits(within("specialise_gan", min(class_kimg, joint_kimg / 4)))
-    steps = SHARES["train_classifier"] * free * speed.classifier / (runs * classifier.batch_size)
+    # Beside the arms' runs three classifiers of train: one to choose the GANs' checkpoints by, two to assess with
+    images_a_step = runs * classifier.batch_size + params.train_extractor.batch_size + 2 * params.assess.batch_size
+    steps = SHARES["train_classifier"] * free * speed.classifier / images_a_step
     steps = _two_digits(within("train_classifier", steps))
+    extractor_steps = int(min(max(steps, 100), 600))
 
     def sgan_steps_of(label_budgets: list[int]) -> float:
         return SHARES["train_sgan"] * free * speed.sgan / (len(label_budgets) * len(sgan.seeds) * sgan.batch_size)
@@ -256,12 +261,16 @@ def choose_budget(
     sgan_runs = len(label_budgets) * len(sgan.seeds)
     sgan_steps = _two_digits(within("train_sgan", sgan_steps_of(label_budgets)))
 
+    spent["train_extractor"] = extractor_steps * params.train_extractor.batch_size / speed.classifier
+    spent["assess"] += 2 * extractor_steps * params.assess.batch_size / speed.classifier
     spent["train_gan"] = joint_kimg * 1000 / speed.gan
     spent["specialise_gan"] = num_classes * class_kimg * 1000 / speed.gan
     spent["train_classifier"] = runs * steps * classifier.batch_size / speed.classifier
     spent["train_sgan"] = sgan_runs * sgan_steps * sgan.batch_size / speed.sgan
     changes = {
         "label_budgets": label_budgets,
+        "train_extractor.steps": extractor_steps,
+        "train_extractor.eval_every": extractor_steps // 3,
         "train_gan.total_kimg": joint_kimg,
         # 10 kimg at batch 32 (Karras et al. 2020), but no more than a twelfth of the training
         "train_gan.ema_half_life_kimg": _two_digits(min(10 * params.train_gan.batch_size / 32, joint_kimg / 12)),
@@ -270,8 +279,8 @@ def choose_budget(
         "specialise_gan.ema_half_life_kimg": _two_digits(min(2.0, class_kimg * 0.4)),
         "specialise_gan.preview_kimg": _two_digits(class_kimg / 2),
         "generate.target": "largest",
-        "assess.steps": int(min(max(steps, 100), 600)),
-        "assess.eval_every": int(min(max(steps, 100), 600)) // 3,
+        "assess.steps": extractor_steps,
+        "assess.eval_every": extractor_steps // 3,
         "train_classifier.steps": int(steps),
         "train_classifier.eval_every": max(1, -(-int(steps) // looks)),
         "train_sgan.steps": int(sgan_steps),

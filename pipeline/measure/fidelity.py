@@ -116,22 +116,31 @@ def kernel_distance(
     if size < 2:
         raise ValueError(f"subsets must hold 2 images or more. Got {size} instead.")
     if size == len(x) == len(y):
-        return _mmd2(x, y)
+        return squared_mmd(x, y)
     rng = np.random.default_rng([seed, 0x51D])
     draws = [
-        _mmd2(x[rng.choice(len(x), size, replace=False)], y[rng.choice(len(y), size, replace=False)])
+        squared_mmd(x[rng.choice(len(x), size, replace=False)], y[rng.choice(len(y), size, replace=False)])
         for _ in range(num_subsets)
     ]
     return float(np.mean(draws))
 
 
-def _mmd2(x: np.ndarray, y: np.ndarray) -> float:
-    n, dim = x.shape
+def squared_mmd(x: np.ndarray, y: np.ndarray) -> float:
+    """Unbiased squared maximum mean discrepancy of two whole sets, with the cubic kernel of `kernel_distance`.
+
+    mean k(x, x') over x ≠ x' + mean k(y, y') over y ≠ y' - 2 mean k(x, y) (Gretton et al. 2012, "A kernel
+    two-sample test", equation 3).
+
+    Args:
+        x: (N, D) float64, N of 2 or more.
+        y: (M, D) float64, M of 2 or more, not necessarily N.
+    """
+    dim = x.shape[1]
     k_xx = (x @ x.T / dim + 1.0) ** 3
     k_yy = (y @ y.T / dim + 1.0) ** 3
     k_xy = (x @ y.T / dim + 1.0) ** 3
-    within = (k_xx.sum() - np.trace(k_xx) + k_yy.sum() - np.trace(k_yy)) / (n * (n - 1))
-    return float(within - 2.0 * k_xy.mean())
+    within_x, within_y = ((k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (k_xx, k_yy))
+    return float(within_x + within_y - 2.0 * k_xy.mean())
 
 
 def fidelity_report(
