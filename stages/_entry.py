@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
 import json
 import os
+import re
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +44,7 @@ class Stage:
         self.name = name if item is None else f"{name}@{item}"
         self.item = item
         self.params = params
+        self.rank = int(os.environ.get("RANK", "0"))  # torchrun's
         self.section: dict[str, Any] = getattr(params, name).model_dump()
         self.pictures: list[tuple[Path, str]] = []
         self.metrics: dict[str, float] = {}
@@ -68,8 +72,14 @@ class Stage:
 
     @contextlib.contextmanager
     def fresh(self, *paths: str) -> Iterator[Any]:
-        """Yield new folders to write into; on success they take the given places, on failure they vanish."""
+        """Yield new folders to write into; on success they take the given places, on failure they vanish.
+
+        Of several ranks the first makes and moves them.
+        """
         partial = [Path(path).with_name(f".{Path(path).name}.partial") for path in paths]
+        if self.rank > 0:
+            yield partial[0] if len(partial) == 1 else partial
+            return
         for folder in partial:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -100,27 +110,81 @@ class Stage:
             own_file: False where the stage has written them itself.
         """
         self.metrics = {key: round(float(value), 6) for key, value in metrics.items()}
-        if not own_file:
+        if not own_file or self.rank > 0:
             return
         METRICS.mkdir(parents=True, exist_ok=True)
         path = METRICS / f"{self.name}.json"
         partial = path.with_suffix(".partial")
         text = json.dumps(self.metrics, indent=2, sort_keys=True, ensure_ascii=False)
-        partial.write_text(text + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        try:
+            partial.write_text(text + "\n", encoding="utf-8")
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+class _Terminated(KeyboardInterrupt):
+    signum = signal.SIGTERM
 
 
 def _terminate(signum: int, frame: Any) -> None:
-    raise SystemExit(128 + signum)
+    raise _Terminated
 
 
-def main(doc: str, run: Callable[[Stage], None], item: str | None = None) -> None:
+def _disk_is_full(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # safetensors has an error of its own, and NumPy one without a number
+    said = r"No space left on device|Disk quota exceeded|\d requested and \d+ written"
+    return re.search(said, str(error)) is not None
+
+
+@contextlib.contextmanager
+def _one_sentence(name: str) -> Iterator[None]:
+    """End the process with one sentence where the user can mend it; a fault of ours keeps its traceback."""
+    try:
+        yield
+        return
+    except InputError as error:
+        sentence, code = str(error), 1
+    except KeyboardInterrupt as error:  # pipeline.resume.Interrupted is one, and says from where it goes on
+        sentence = str(error) or "interrupted; `dvc repro` goes on from what is saved."
+        code = 128 + getattr(error, "signum", signal.SIGINT)
+    except Exception as error:
+        if not _disk_is_full(error):
+            raise
+        path = getattr(error, "filename2", None) or getattr(error, "filename", None) or "outputs"
+        sentence = (
+            f"{path}: expected room on the disk, found it full; "
+            "free some and run `dvc repro`, which goes on from what is saved."
+        )
+        code = 1
+    print(f"{name}: {sentence}", file=sys.stderr, flush=True)
+    raise SystemExit(code)
+
+
+def _start_ranks(command: list[str]) -> int:
+    """Run the launcher's command; what stops this process is left to its ranks to obey, who save first."""
+    with subprocess.Popen(command) as launcher:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            # Ctrl-C reaches the ranks from the terminal, a SIGTERM does not
+            signal.signal(signum, lambda s, frame: s == signal.SIGTERM and launcher.send_signal(s))
+        return launcher.wait()
+
+
+def main(
+    doc: str,
+    run: Callable[[Stage], None],
+    item: str | None = None,
+    launch: Callable[[Stage], list[str] | None] | None = None,
+) -> None:
     """Parse arguments, check params.yaml, run the stage.
 
     Args:
         doc: The stage module's docstring; its first word is the stage's name.
         run: The stage.
         item: What the stage is repeated over ("class", "arm"), or None.
+        launch: The command that starts the stage's ranks, or None where the stage is to run in this process.
     """
     name = doc.split(":")[0].strip()
     parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=doc)
@@ -129,15 +193,22 @@ def main(doc: str, run: Callable[[Stage], None], item: str | None = None) -> Non
     parser.add_argument("--dry-run", action="store_true", help="check params.yaml, print this stage's, and stop")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _terminate)
-    try:
+    with _one_sentence(name):
         stage = Stage(name, getattr(arguments, "item", None), load_params(PARAMS))
         if arguments.dry_run:
             print(json.dumps({stage.name: stage.section}, indent=2, ensure_ascii=False))
             return
+        command = launch(stage) if launch is not None and "RANK" not in os.environ else None
+        if command is not None:
+            raise SystemExit(_start_ranks(command))
+        if stage.rank > 0:  # the first rank is the stage to the world outside
+            run(stage)
+            return
         # Tracking is an observer: it is handed numbers and gives nothing back, so it cannot change an output,
         # and stages do not depend on its code. A new plot in the report retrains nothing.
         tracking = importlib.import_module("pipeline.report.tracking")
-        with tracking.stage_run(stage.name, stage.section, root=Path.cwd()) as stage._run:
+        # The sentence is said inside, before tracking waits for its recorder.
+        with tracking.stage_run(stage.name, stage.section, root=Path.cwd()) as stage._run, _one_sentence(stage.name):
             run(stage)
             stage._run.finals(stage.metrics)
             for path, title in stage.pictures:
@@ -149,9 +220,4 @@ def main(doc: str, run: Callable[[Stage], None], item: str | None = None) -> Non
                     pictures=[path for path, _ in stage.pictures],
                     params=stage.params.model_dump(),
                 )
-    except InputError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; `dvc repro` goes on from what is finished.", file=sys.stderr)
-        raise SystemExit(130) from None
+        shutil.rmtree(stage.state_dir, ignore_errors=True)  # not before: until here a kill could come

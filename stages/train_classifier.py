@@ -22,6 +22,7 @@ def run(stage: Stage) -> None:
         augment=arm.augment,
         device=stage.device,
         report=stage.report,
+        state_dir=stage.state_dir,
         **stage.section,
     )
     test = load_store("data/arrays/test", classes)  # first read here, when every checkpoint is chosen

@@ -14,7 +14,13 @@ def run(stage: Stage) -> None:
     classes = list(stage.params.classes)
     train, val = (load_store(f"data/arrays/{name}", classes) for name in ("train", "val"))
     trained, counts = train_sgan(
-        train, val, label_budget=int(stage.item), device=stage.device, report=stage.report, **stage.section
+        train,
+        val,
+        label_budget=int(stage.item),
+        device=stage.device,
+        report=stage.report,
+        state_dir=stage.state_dir,
+        **stage.section,
     )
     test = load_store("data/arrays/test", classes)  # first read here, when every checkpoint is chosen
     with stage.fresh(f"results/sgan/{stage.item}") as out:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
+import signal
 import urllib.error
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline import InputError
+from pipeline import InputError, resume
 from pipeline.images.store import Store
 from pipeline.learn.batches import batch_rows
 from pipeline.learn.classifier import train_classifier
@@ -19,6 +21,7 @@ from pipeline.learn.features import penultimate_features
 from pipeline.learn.metrics import evaluate_predictions
 from pipeline.learn.predictions import write_results
 from pipeline.learn.trained import BestOnVal, Trained, predict
+from pipeline.resume import Interrupted, TrainingState
 
 CLASSES = ["healthy", "rust", "NA"]  # a class name that a careless csv reader takes for a missing value
 COLOURS = np.array([[40, 180, 40], [190, 90, 30], [90, 60, 150]])
@@ -113,6 +116,114 @@ def test_global_random_state_is_left_alone(train, val):
     train_classifier(train, val, seeds=[0], **SMALL | {"steps": 1})
     assert torch.equal(torch.get_rng_state(), before)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def stop_at(monkeypatch, nth: int) -> None:
+    """Ctrl-C comes before the loop asks for the nth time whether to save."""
+    asked, due = [], TrainingState.due
+
+    def watched(self) -> bool:
+        asked.append(1)
+        if len(asked) == nth:
+            signal.raise_signal(signal.SIGINT)
+        return due(self)
+
+    monkeypatch.setattr(TrainingState, "due", watched)
+
+
+# a classifier with dropout and one with drop-connect, which draw from torch's global generator
+@pytest.mark.parametrize(
+    "network, points", [(("mobilenet_v3_small", "sgd"), [1, 3, 4, 5, 7, 10]), (("efficientnet_b0", "adamw"), [3, 5])]
+)
+def test_stopped_anywhere_it_ends_with_the_same_bits(train, val, tmp_path, monkeypatch, capsys, network, points):
+    args = SMALL | dict(zip(("model", "optimiser"), network, strict=True)) | {"lr": 0.01, "steps": 4, "eval_every": 3}
+
+    def run(state_dir=None, **more) -> list[Trained]:
+        return train_classifier(
+            train, val, seeds=[3, 4], **args, sampling="balanced", augment="classic", state_dir=state_dir, **more
+        )
+
+    straight = run()
+    for point in points:  # after each step, and after each seed
+        folder = tmp_path / f"{point}" / "train_classifier@classic"
+        with monkeypatch.context() as patched:
+            stop_at(patched, point)
+            with pytest.raises(Interrupted) as stopped:
+                run(folder)
+        capsys.readouterr()
+        seen = []
+        resumed = run(folder, report=lambda metrics, step, seen=seen: seen.append(step))
+        position = str(stopped.value).removeprefix("stopped and saved at ").partition(";")[0]
+        assert capsys.readouterr().out == f"train_classifier@classic: going on from {position}\n"
+        reported = sum(point >= asked for asked in (3, 4, 8, 9))  # at steps 3 and 4 of each seed; 5 and 10 are its end
+        assert seen == [3, 4, 3, 4][reported:]
+        for a, b in zip(straight, resumed, strict=True):
+            assert repr(a.history) == repr(b.history)
+            assert (a.seed, a.best_step, a.optimiser_steps) == (b.seed, b.best_step, b.optimiser_steps)
+            weights, weights_resumed = a.model.state_dict(), b.model.state_dict()
+            assert all(torch.equal(weights[name], weights_resumed[name]) for name in weights)
+            assert not b.model.training
+
+
+def test_every_argument_and_byte_is_in_the_fingerprint(train, val, tmp_path, monkeypatch):
+    keys = []
+    fingerprint = resume.fingerprint
+
+    def watched(arrays, settings):
+        keys.append(fingerprint(arrays, settings))
+        raise InputError("not to be trained")
+
+    monkeypatch.setattr("pipeline.learn.classifier.fingerprint", watched)
+
+    def key(train=train, val=val, **changes) -> str:
+        with pytest.raises(InputError, match="not to be trained"):
+            train_classifier(train, val, **{**SMALL, "seeds": [0], **changes}, state_dir=tmp_path)
+        return keys[-1]
+
+    path = tmp_path / "own.pth"
+    changes = {
+        "model": "resnet18",
+        "weights": str(path),
+        "input_size": 32,
+        "seeds": [0, 1],
+        "steps": 5,
+        "batch_size": 7,
+        "optimiser": "sgd",
+        "lr": 2e-3,
+        "weight_decay": 0.1,
+        "label_smoothing": 0.2,
+        "eval_every": 3,
+        "sampling": "balanced",
+        "augment": "classic",
+        "device": "cuda",
+    }
+    arguments = set(inspect.signature(train_classifier).parameters)
+    assert set(changes) == arguments - {"train", "val", "report", "state_dir"}, "add the new argument here"
+    mine = key()
+    assert key(report=print) == mine
+    others = [key(**{name: value}) for name, value in changes.items()]
+    path.write_bytes(b"weights")
+    others.append(key(weights=str(path)))
+    path.write_bytes(b"others")
+    others.append(key(weights=str(path)))
+    renamed = [name + "x" for name in CLASSES]
+    others.append(key(train._replace(classes=renamed), val._replace(classes=renamed)))
+    for which in ("train", "val"):
+        store = {"train": train, "val": val}[which]
+        images, labels = store.images.copy(), store.labels.copy()
+        images[-1, -1, -1, -1] ^= 1
+        labels[0] = 1
+        others += [key(**{which: store._replace(images=images)}), key(**{which: store._replace(labels=labels)})]
+    assert len({mine, *others}) == 1 + len(others)
+
+
+def test_signals_are_left_alone_without_a_state(train, val):
+    def stop(metrics, step) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train_classifier(train, val, seeds=[0], **SMALL, report=stop)
+    assert not isinstance(caught.value, Interrupted)
 
 
 def test_sampling_differs_in_class_frequencies_alone():

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import inspect
 import math
+import signal
 from itertools import pairwise
 
 import numpy as np
@@ -9,13 +11,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline import InputError
+from pipeline import InputError, resume
 from pipeline.images.store import Store
 from pipeline.learn.predictions import write_results
 from pipeline.learn.sgan import _Pool, labelled_rows, learning_rate_factor, train_sgan
 from pipeline.learn.sgan_losses import feature_matching_loss, labelled_loss, unlabelled_loss
 from pipeline.learn.sgan_networks import Discriminator, Generator
-from pipeline.learn.trained import predict
+from pipeline.learn.trained import Trained, predict
+from pipeline.resume import Interrupted, TrainingState
 
 CLASSES = ["healthy", "rust", "scab"]
 COLOURS = np.array([[40, 180, 40], [190, 90, 30], [90, 60, 150]])
@@ -193,6 +196,84 @@ def test_same_bytes_twice_for_any_list_of_seeds(train, val):
     for a, b in zip(once[2:], alone, strict=True):
         assert a.history == b.history
         assert np.array_equal(predict(a.model, val.images), predict(b.model, val.images))
+
+
+def test_stopped_anywhere_it_ends_with_the_same_bits(train, val, tmp_path, monkeypatch, capsys):
+    args = SMALL | {"steps": 4, "eval_every": 3, "dropout": 0.5, "lr": 0.01}
+    due = TrainingState.due
+
+    def run(state_dir=None) -> list[Trained]:
+        return train_sgan(train, val, label_budget=3, seeds=[1, 2], **args, state_dir=state_dir).trained
+
+    def interrupt(asked: list, point: int):
+        def watched(self) -> bool:
+            asked.append(1)
+            if len(asked) == point:
+                signal.raise_signal(signal.SIGTERM)
+            return due(self)
+
+        return watched
+
+    straight = run()
+    for point in range(1, 2 * 2 * 5 + 1):  # after each step, and after each method of each seed
+        folder = tmp_path / f"{point}" / "train_sgan@3"
+        with monkeypatch.context() as patched:
+            patched.setattr(TrainingState, "due", interrupt([], point))
+            with pytest.raises(Interrupted) as stopped:
+                run(folder)
+        assert stopped.value.signum == signal.SIGTERM
+        capsys.readouterr()
+        resumed = run(folder)
+        assert capsys.readouterr().out.startswith("train_sgan@3: going on from ")
+        assert [(t.method, t.seed) for t in resumed] == [(t.method, t.seed) for t in straight]
+        for a, b in zip(straight, resumed, strict=True):
+            assert repr(a.history) == repr(b.history)
+            assert (a.best_step, a.optimiser_steps) == (b.best_step, b.optimiser_steps)
+            weights, weights_resumed = a.model.state_dict(), b.model.state_dict()
+            assert all(torch.equal(weights[name], weights_resumed[name]) for name in weights)
+
+
+def test_every_argument_and_byte_is_in_the_fingerprint(train, val, tmp_path, monkeypatch):
+    keys = []
+    fingerprint = resume.fingerprint
+
+    def watched(arrays, settings):
+        keys.append(fingerprint(arrays, settings))
+        raise InputError("not to be trained")
+
+    monkeypatch.setattr("pipeline.learn.sgan.fingerprint", watched)
+
+    def key(train=train, val=val, **changes) -> str:
+        with pytest.raises(InputError, match="not to be trained"):
+            train_sgan(train, val, **{**SMALL, "seeds": [0], "label_budget": 3, **changes}, state_dir=tmp_path)
+        return keys[-1]
+
+    changes = {
+        "label_budget": 4,
+        "seeds": [1],
+        "steps": 5,
+        "batch_size": 7,
+        "lr": 2e-3,
+        "z_dim": 9,
+        "img_resolution": 8,
+        "channels": 5,
+        "dropout": 0.2,
+        "eval_every": 3,
+        "device": "cpu:0",
+    }
+    arguments = set(inspect.signature(train_sgan).parameters)
+    assert set(changes) == arguments - {"train", "val", "report", "state_dir"}, "add the new argument here"
+    mine = key()
+    assert key(report=print) == mine
+    others = [key(**{name: value}) for name, value in changes.items()]
+    renamed = [name + "x" for name in CLASSES]
+    others.append(key(train._replace(classes=renamed), val._replace(classes=renamed)))
+    for which, store in (("train", train), ("val", val)):
+        images, labels = store.images.copy(), store.labels.copy()
+        images[-1, -1, -1, -1] ^= 1
+        labels[0] = 1
+        others += [key(**{which: store._replace(images=images)}), key(**{which: store._replace(labels=labels)})]
+    assert len({mine, *others}) == 1 + len(others)
 
 
 def test_learns_colours(train, val):

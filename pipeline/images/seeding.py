@@ -19,6 +19,11 @@ def seed_sequence(seed: int, purpose: str, *index: int) -> np.random.SeedSequenc
     return np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), *index])
 
 
+def stream_state(seed: int, purpose: str, *index: int) -> int:
+    """What a torch generator is seeded with to stand at the beginning of (seed, purpose, index)."""
+    return int(seed_sequence(seed, purpose, *index).generate_state(1, np.uint64)[0] >> 1)
+
+
 def numpy_rng(seed: int, purpose: str, *index: int) -> np.random.Generator:
     """A NumPy generator on the stream of (seed, purpose, index)."""
     return np.random.default_rng(seed_sequence(seed, purpose, *index))
@@ -28,5 +33,4 @@ def torch_generator(seed: int, purpose: str, *index: int, device: str = "cpu") -
     """A torch generator on the stream of (seed, purpose, index)."""
     import torch
 
-    state = int(seed_sequence(seed, purpose, *index).generate_state(1, np.uint64)[0] >> 1)
-    return torch.Generator(device=device).manual_seed(state)
+    return torch.Generator(device=device).manual_seed(stream_state(seed, purpose, *index))

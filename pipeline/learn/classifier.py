@@ -8,6 +8,8 @@ an arm with more images more steps.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +23,8 @@ from pipeline.images.transforms import build_policy
 from pipeline.learn.batches import batch_rows, check_stores
 from pipeline.learn.classifier_model import build_classifier
 from pipeline.learn.device import reproducible, seed_layers
-from pipeline.learn.trained import BestOnVal, Trained, to_pixels
+from pipeline.learn.trained import BestOnVal, Trained, from_state, to_pixels, to_state
+from pipeline.resume import TrainingState, fingerprint
 
 # name in params.yaml -> function of (parameters, lr, weight decay)
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -50,6 +53,7 @@ def train_classifier(
     augment: str = "none",
     device: str = "cpu",
     report: Callable[[dict[str, float], int], None] | None = None,
+    state_dir: str | Path | None = None,
 ) -> list[Trained]:
     """Train one classifier a seed; of each, the weights with the best val macro-F1 are kept.
 
@@ -71,13 +75,17 @@ def train_classifier(
         augment: Name of a policy of `images/transforms.py`.
         device: cpu or cuda.
         report: Called with losses and val figures of a seed, and the step.
+        state_dir: Where a killed training is gone on from, to be deleted when its outcome is in place; None:
+            no state is kept.
 
     Returns:
         One `Trained` a seed, in the order of `seeds`.
 
     Raises:
-        InputError: Bad names, weights or images.
+        InputError: Bad names, weights or images; a saved state that is damaged or another's; a full disk.
+        Interrupted: Ctrl-C or SIGTERM came, and the state is saved in `state_dir`.
     """
+    settings = {k: v for k, v in locals().items() if k not in ("train", "val", "report", "state_dir")}
     check_stores(train, val)
     if optimiser not in OPTIMISERS:
         raise InputError(
@@ -86,45 +94,85 @@ def train_classifier(
     img_resolution = train.images.shape[1]
     policy = build_policy(augment, img_resolution)
 
-    def train_one(seed: int) -> Trained:
-        seed_layers(seed, "initial weights")
-        network = build_classifier(
+    key = "" if state_dir is None else _fingerprint(train, val, settings)
+
+    def new_network() -> nn.Module:
+        return build_classifier(
             model,
             num_classes=len(train.classes),
             weights=weights,
             input_size=input_size,
             img_resolution=img_resolution,
         ).to(device)
-        opt = OPTIMISERS[optimiser](network.parameters(), lr, weight_decay)
-        # total_steps of 1 leaves the schedule nothing to divide by
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            opt, lr, total_steps=max(steps, 2), pct_start=WARMUP_SHARE, cycle_momentum=False
-        )
-        best, history, losses, optimiser_steps = BestOnVal(), [], [], 0
-        for step in tqdm(range(1, steps + 1), desc=f"classifier, seed {seed}", disable=None, leave=False):
-            rows = batch_rows(train.labels, sampling=sampling, batch_size=batch_size, seed=seed, step=step)
-            batch = np.stack([policy(train.images[row], seed, step, i) for i, row in enumerate(rows)])
-            labels = torch.from_numpy(train.labels[rows]).to(device)
-            seed_layers(seed, "dropout", step)
-            loss = F.cross_entropy(_logits(network, to_pixels(batch, device)), labels, label_smoothing=label_smoothing)
-            opt.zero_grad()
-            loss.backward()
-            opt.step()
-            schedule.step()
-            optimiser_steps += 1
-            losses.append(loss.detach())
-            if step % eval_every == 0 or step == steps:
-                row = {"step": step, "train_loss": float(torch.stack(losses).mean())}
-                row |= best.offer(step, network, val)
-                history.append(row)
-                losses.clear()
-                if report is not None:
-                    report({f"{k}/seed_{seed}": v for k, v in row.items() if k != "step"}, step)
-        best.restore(network)
-        return Trained(seed, network.eval(), history, best.step, optimiser_steps)
 
-    with reproducible():
-        return [train_one(seed) for seed in seeds]
+    with reproducible(), TrainingState(state_dir, key) as state:
+        finished: list[dict[str, Any]] = []  # seeds, as `to_state` gives them
+        running: dict[str, Any] | None = None  # what the next seed goes on from
+        saved = state.load()
+        if saved is not None:
+            finished, running = saved["finished"], saved["running"]
+            print(f"{state.name}: going on from {saved['position']}", flush=True)
+        trained = [from_state(kept, new_network()) for kept in finished]
+
+        for seed in seeds[len(finished) :]:
+            seed_layers(seed, "initial weights")
+            network = new_network()
+            opt = OPTIMISERS[optimiser](network.parameters(), lr, weight_decay)
+            # total_steps of 1 leaves the schedule nothing to divide by
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                opt, lr, total_steps=max(steps, 2), pct_start=WARMUP_SHARE, cycle_momentum=False
+            )
+            best, history, losses, optimiser_steps, first_step = BestOnVal(), [], [], 0, 1
+            parts = {"network": network, "opt": opt, "schedule": schedule, "best": best}
+            if running is not None:
+                for name, part in parts.items():
+                    part.load_state_dict(running[name])
+                history, losses = running["history"], [loss.to(device) for loss in running["losses"]]
+                optimiser_steps, first_step = running["optimiser_steps"], running["step"] + 1
+                running = None
+
+            steps_left = range(first_step, steps + 1)
+            for step in tqdm(
+                steps_left, f"classifier, seed {seed}", total=steps, initial=first_step - 1, disable=None, leave=False
+            ):
+                rows = batch_rows(train.labels, sampling=sampling, batch_size=batch_size, seed=seed, step=step)
+                batch = np.stack([policy(train.images[row], seed, step, i) for i, row in enumerate(rows)])
+                labels = torch.from_numpy(train.labels[rows]).to(device)
+                # All that a step draws is addressed by (seed, step): no generator's state need be saved.
+                seed_layers(seed, "dropout", step)
+                logits = _logits(network, to_pixels(batch, device))
+                loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+                opt.zero_grad()
+                loss.backward()
+                opt.step()
+                schedule.step()
+                optimiser_steps += 1
+                losses.append(loss.detach())
+                if step % eval_every == 0 or step == steps:
+                    row = {"step": step, "train_loss": float(torch.stack(losses).mean())}
+                    row |= best.offer(step, network, val)
+                    history.append(row)
+                    losses.clear()
+                    if report is not None:
+                        report({f"{k}/seed_{seed}": v for k, v in row.items() if k != "step"}, step)
+                if state.due():
+                    so_far = {"step": step, "optimiser_steps": optimiser_steps, "history": history, "losses": losses}
+                    so_far |= {name: part.state_dict() for name, part in parts.items()}
+                    state.save({"finished": finished, "running": so_far}, f"step {step} of {steps} of seed {seed}")
+
+            best.restore(network)
+            trained.append(Trained(seed, network.eval(), history, best.step, optimiser_steps))
+            finished.append(to_state(trained[-1]))
+            if state.due():
+                state.save({"finished": finished, "running": None}, f"the end of seed {seed}")
+    return trained
+
+
+def _fingerprint(train: Store, val: Store, settings: dict[str, Any]) -> str:
+    arrays = [train.images, train.labels, val.images, val.labels]
+    if settings["weights"] is not None and Path(settings["weights"]).is_file():
+        arrays.append(np.fromfile(settings["weights"], np.uint8))  # another file may come under the same name
+    return fingerprint(arrays, {**settings, "classes": train.classes})
 
 
 def _logits(network: nn.Module, pixels: torch.Tensor) -> torch.Tensor:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 
-from pipeline.images.seeding import seed_sequence
+from pipeline.images.seeding import stream_state
 
 
 def seed_layers(seed: int, purpose: str, *index: int) -> None:
@@ -17,7 +16,7 @@ def seed_layers(seed: int, purpose: str, *index: int) -> None:
     Weight initialisation and dropout can draw from nowhere else. Called before each such draw, what a step
     draws depends on its number alone, not on whether there was an evaluation before it.
     """
-    torch.manual_seed(int(seed_sequence(seed, purpose, *index).generate_state(1, np.uint64)[0] >> 1))
+    torch.manual_seed(stream_state(seed, purpose, *index))
 
 
 @contextmanager

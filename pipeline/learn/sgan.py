@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ from pipeline.learn.batches import check_stores
 from pipeline.learn.device import reproducible, seed_layers
 from pipeline.learn.sgan_losses import feature_matching_loss, labelled_loss, unlabelled_loss
 from pipeline.learn.sgan_networks import Discriminator, Generator
-from pipeline.learn.trained import BestOnVal, PixelInput, Trained, to_pixels
+from pipeline.learn.trained import BestOnVal, PixelInput, Trained, from_state, to_pixels, to_state
+from pipeline.resume import TrainingState, fingerprint
 
 ADAM_BETAS = (0.5, 0.999)
 AVERAGE_DECAY = 0.99  # of D's averaged weights, a step; the average starts from the first steps without lag
@@ -106,6 +108,7 @@ def train_sgan(
     eval_every: int,
     device: str = "cpu",
     report: Callable[[dict[str, float], int], None] | None = None,
+    state_dir: str | Path | None = None,
 ) -> SganResult:
     """Train the SGAN and its supervised-only baseline, each once a seed.
 
@@ -125,27 +128,92 @@ def train_sgan(
         eval_every: Steps between two evaluations on val; the last step is evaluated always.
         device: cpu or cuda.
         report: Called with losses and val figures of a seed, and the step.
+        state_dir: Where a killed training is gone on from, to be deleted when its outcome is in place; None:
+            no state is kept.
 
     Raises:
-        InputError: The images cannot be trained on.
+        InputError: The images cannot be trained on; a saved state is damaged or another's; the disk is full.
+        Interrupted: Ctrl-C or SIGTERM came, and the state is saved in `state_dir`.
     """
+    settings = {k: v for k, v in locals().items() if k not in ("train", "val", "report", "state_dir")}
     check_stores(train, val)
     num_classes = len(train.classes)
     scale = PixelInput((0.5,) * 3, (0.5,) * 3, img_resolution).to(device)  # pixels to [-1, 1]
     chunks = np.array_split(train.images, len(train.labels) // 64 + 1)  # as floats at full size they would fill memory
     images = torch.cat([scale(to_pixels(chunk, device)) for chunk in chunks])
-    trained, rows = [], np.array([], dtype=np.int64)
-    with reproducible():
+    key = ""
+    if state_dir is not None:
+        arrays = [train.images, train.labels, val.images, val.labels]
+        key = fingerprint(arrays, {**settings, "classes": train.classes})
+
+    with reproducible(), TrainingState(state_dir, key) as state:
+        finished: list[dict[str, Any]] = []  # a seed and method each, as `to_state` gives them
+        running: dict[str, Any] | None = None  # what the first that is not finished goes on from
+        saved = state.load()
+        if saved is not None:
+            finished, running = saved["finished"], saved["running"]
+            print(f"{state.name}: going on from {saved['position']}", flush=True)
+
+        trained, rows = [], np.array([], dtype=np.int64)
         for seed in seeds:
             rows = labelled_rows(train.labels, num_classes=num_classes, label_budget=label_budget, seed=seed)
             pool = _Pool(images, torch.from_numpy(train.labels).to(device), rows, batch_size, seed)
-            for method, new_method in METHODS.items():
+            for name, new_method in METHODS.items():
                 seed_layers(seed, "initial weights")
-                D = Discriminator(num_classes, channels=channels, dropout=dropout).to(
-                    device, memory_format=torch.channels_last
-                )
-                learner = new_method(D, pool, lr, z_dim, channels)
-                trained.append(_train(learner, D, scale, val, method, seed, steps, lr, eval_every, report))
+                D = Discriminator(num_classes, channels=channels, dropout=dropout)
+                D.to(device, memory_format=torch.channels_last)
+                averaged = nn.Sequential(scale, copy.deepcopy(D)).eval()  # what is evaluated, chosen and returned
+                if len(trained) < len(finished):
+                    trained.append(from_state(finished[len(trained)], averaged))
+                    continue
+                method = new_method(D, pool, lr, z_dim, channels)
+                opt_D = torch.optim.Adam(D.parameters(), lr, betas=ADAM_BETAS)
+                best, history, optimiser_steps, first_step = BestOnVal(), [], 0, 1
+                sums: dict[str, list[Tensor]] = {}
+                parts = {"D": D, "opt_D": opt_D, "averaged": averaged, "best": best, **method.parts}
+                if running is not None:
+                    for part_name, part in parts.items():
+                        part.load_state_dict(running[part_name])
+                    history, optimiser_steps = running["history"], running["optimiser_steps"]
+                    sums = {k: [value.to(device) for value in values] for k, values in running["sums"].items()}
+                    first_step, running = running["step"] + 1, None
+
+                steps_left = range(first_step, steps + 1)
+                for step in tqdm(
+                    steps_left, f"{name}, seed {seed}", total=steps, initial=first_step - 1, disable=None, leave=False
+                ):
+                    for optimiser in (opt_D, *method.optimisers):
+                        for group in optimiser.param_groups:
+                            group["lr"] = lr * learning_rate_factor(step, steps)
+                    # All that a step draws is addressed by (seed, step): no generator's state need be saved.
+                    seed_layers(seed, "dropout", step)
+                    loss, losses = method.d_loss(step)
+                    opt_D.zero_grad()
+                    loss.backward()
+                    opt_D.step()
+                    optimiser_steps += 1
+                    losses = losses | method.after_d_step(step)
+                    _average(averaged[1], D, min(AVERAGE_DECAY, (1 + step) / (10 + step)))
+                    for k, value in losses.items():
+                        sums.setdefault(k, []).append(value.detach())
+                    if step % eval_every == 0 or step == steps:
+                        row = {"step": step} | {k: float(torch.stack(values).mean()) for k, values in sums.items()}
+                        row |= best.offer(step, averaged, val)
+                        history.append(row)
+                        sums.clear()
+                        if report is not None:
+                            report({f"{name}/{k}/seed_{seed}": v for k, v in row.items() if k != "step"}, step)
+                    if state.due():
+                        so_far = {"step": step, "optimiser_steps": optimiser_steps, "history": history, "sums": sums}
+                        so_far |= {part_name: part.state_dict() for part_name, part in parts.items()}
+                        position = f"step {step} of {steps} of {name}, seed {seed}"
+                        state.save({"finished": finished, "running": so_far}, position)
+
+                best.restore(averaged)
+                trained.append(Trained(seed, averaged, history, best.step, optimiser_steps, name))
+                finished.append(to_state(trained[-1]))
+                if state.due():
+                    state.save({"finished": finished, "running": None}, f"the end of {name}, seed {seed}")
     counts = np.bincount(train.labels[rows], minlength=num_classes)
     return SganResult(trained, {f"labelled/{name}": int(counts[k]) for k, name in enumerate(train.classes)})
 
@@ -156,6 +224,7 @@ class Supervised:
     def __init__(self, D: Discriminator, pool: _Pool, lr: float, z_dim: int, channels: int) -> None:
         self.D, self.pool = D, pool
         self.optimisers: list[torch.optim.Optimizer] = []
+        self.parts: dict[str, Any] = {}  # what has a state, beside D and its optimiser
 
     def d_loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """What D minimises, and its parts."""
@@ -178,6 +247,7 @@ class Sgan:
         self.G.to(device, memory_format=torch.channels_last)
         self.opt_G = torch.optim.Adam(self.G.parameters(), lr, betas=ADAM_BETAS)
         self.optimisers = [self.opt_G]
+        self.parts = {"G": self.G, "opt_G": self.opt_G}
 
     def d_loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """What D minimises, and its parts."""
@@ -210,48 +280,6 @@ class Sgan:
 
 # name in predictions.csv -> what D minimises, and what else learns
 METHODS: dict[str, type[Sgan] | type[Supervised]] = {"sgan": Sgan, "supervised": Supervised}
-
-
-def _train(
-    method: Sgan | Supervised,
-    D: Discriminator,
-    scale: PixelInput,
-    val: Store,
-    name: str,
-    seed: int,
-    steps: int,
-    lr: float,
-    eval_every: int,
-    report: Callable[[dict[str, float], int], None] | None,
-) -> Trained:
-    """The loop that both methods share."""
-    opt_D = torch.optim.Adam(D.parameters(), lr, betas=ADAM_BETAS)
-    averaged = nn.Sequential(scale, copy.deepcopy(D)).eval()  # what is evaluated, chosen and returned
-    best, history, optimiser_steps = BestOnVal(), [], 0
-    sums: dict[str, list[Tensor]] = {}
-    for step in tqdm(range(1, steps + 1), desc=f"{name}, seed {seed}", disable=None, leave=False):
-        for optimiser in (opt_D, *method.optimisers):
-            for group in optimiser.param_groups:
-                group["lr"] = lr * learning_rate_factor(step, steps)
-        seed_layers(seed, "dropout", step)
-        loss, parts = method.d_loss(step)
-        opt_D.zero_grad()
-        loss.backward()
-        opt_D.step()
-        optimiser_steps += 1
-        parts = parts | method.after_d_step(step)
-        _average(averaged[1], D, min(AVERAGE_DECAY, (1 + step) / (10 + step)))
-        for key, value in parts.items():
-            sums.setdefault(key, []).append(value.detach())
-        if step % eval_every == 0 or step == steps:
-            row = {"step": step} | {key: float(torch.stack(values).mean()) for key, values in sums.items()}
-            row |= best.offer(step, averaged, val)
-            history.append(row)
-            sums.clear()
-            if report is not None:
-                report({f"{name}/{k}/seed_{seed}": v for k, v in row.items() if k != "step"}, step)
-    best.restore(averaged)
-    return Trained(seed, averaged, history, best.step, optimiser_steps, name)
 
 
 def learning_rate_factor(step: int, steps: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.images.store import Store
-from pipeline.learn.metrics import evaluate_predictions
 
 PREDICT_BATCH = 64  # fixed: a convolution's last bits may depend on the batch size
 
@@ -94,6 +93,8 @@ class BestOnVal:
         Returns:
             val_loss (nats) and val_macro_f1 (0 to 1).
         """
+        from pipeline.learn.metrics import evaluate_predictions  # scikit-learn: a second that GAN stages need not wait
+
         probabilities = predict(model, val.images)
         loss = log_loss(val.labels, probabilities)
         macro_f1 = evaluate_predictions(val.labels, probabilities, val.classes)["macro_f1"]
@@ -106,6 +107,14 @@ class BestOnVal:
     def restore(self, model: nn.Module) -> None:
         """Put the kept weights into the model."""
         model.load_state_dict(self._state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a killed training needs to go on choosing."""
+        return {"step": self.step, "key": self._key, "weights": self._state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.step, self._key, self._state = state["step"], tuple(state["key"]), state["weights"]
 
 
 class Trained(NamedTuple):
@@ -126,3 +135,19 @@ class Trained(NamedTuple):
     best_step: int
     optimiser_steps: int
     method: str = ""
+
+
+def to_state(trained: Trained) -> dict[str, Any]:
+    """A finished training as a `TrainingState` holds it, while those of other seeds still run."""
+    return trained._asdict() | {"model": trained.model.state_dict()}
+
+
+def from_state(state: dict[str, Any], model: nn.Module) -> Trained:
+    """A finished training out of what `to_state` gave.
+
+    Args:
+        state: From `to_state`.
+        model: Of the same make; gets the weights, and eval mode.
+    """
+    model.load_state_dict(state["model"])
+    return Trained(**state | {"model": model.eval()})

@@ -1,0 +1,393 @@
+"""Stages are killed, interrupted and starved as real processes: they go on, or refuse, and never end differently.
+
+Every stage's start costs seconds, so a stage is stopped several times on its way to one end, and the refusals,
+which all trainings share, are asked of one stage.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from pipeline import InputError
+from pipeline.gan.architectures import build
+from pipeline.gan.checkpoint import save_model
+from pipeline.images.store import write_store
+from pipeline.learn.classifier_model import build_classifier
+from pipeline.learn.saved import save_classifier
+from pipeline.resume import Interrupted
+from stages._entry import _one_sentence
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 120  # seconds
+# fmt: off
+SHRUNKEN = {
+    "device": "cpu",
+    "train_gan": {"total_kimg": 0.08, "preview_kimg": 0.024, "batch_size": 8, "G_channels": 4, "D_channels": 4,
+                  "augment_p": "adaptive", "lecam": 0.3, "lecam_from_kimg": 0.03, "transition_kimg": [0.02, 0.06]},
+    "specialise_gan": {"total_kimg": 0.06, "preview_kimg": 0.024, "batch_size": 8},
+    "train_classifier": {"steps": 6, "eval_every": 4, "batch_size": 4, "seeds": [0, 1]},
+    "train_sgan": {"steps": 5, "eval_every": 3, "batch_size": 4, "seeds": [0, 1], "channels": 4},
+}
+# fmt: on
+
+
+class Case(NamedTuple):
+    """A stage that must survive.
+
+    Attributes:
+        argv: Behind `python -m stages.`.
+        name: As DVC calls it.
+        outputs: What must be the same bytes.
+        stops: Signals on the way, each after so many saves.
+        without: What other stages need and must not lie where this one writes.
+    """
+
+    argv: list[str]
+    name: str
+    outputs: list[str]
+    stops: list[tuple[signal.Signals, int]]
+    without: str = "nothing"
+
+
+CASES = {
+    "train_gan": Case(
+        ["train_gan"],
+        "train_gan",
+        ["models/gan/joint", "results/metrics/train_gan.json"],
+        [(signal.SIGKILL, 2), (signal.SIGTERM, 1), (signal.SIGKILL, 3)],  # before, in and after the transition
+        without="models/gan",
+    ),
+    "specialise_gan": Case(
+        ["specialise_gan", "rust"],
+        "specialise_gan@rust",
+        ["models/gan/class/rust", "results/metrics/specialise_gan@rust.json"],
+        [(signal.SIGINT, 2), (signal.SIGKILL, 2)],
+    ),
+    "train_classifier": Case(
+        ["train_classifier", "classic"],
+        "train_classifier@classic",
+        ["results/classifier/classic", "results/metrics/train_classifier@classic.json"],
+        [(signal.SIGINT, 2), (signal.SIGKILL, 7)],  # in the first seed, and in the second
+    ),
+    "train_sgan": Case(
+        ["train_sgan", "2"],
+        "train_sgan@2",
+        ["results/sgan/2", "results/metrics/train_sgan@2.json"],
+        [(signal.SIGKILL, 2), (signal.SIGTERM, 2), (signal.SIGKILL, 8)],  # in the SGAN, and in a baseline
+    ),
+}
+REFUSING = CASES["train_sgan"]
+
+
+class Project:
+    """A tiny project folder, and how to run and stop stages in it.
+
+    Attributes:
+        started: Every process that a stage of any project has started beside itself: MLflow's recorders.
+    """
+
+    started: ClassVar[list[psutil.Process]] = []
+
+    def __init__(self, folder: Path, mlflow_db: Path):
+        self.folder, self.mlflow_db = folder, mlflow_db
+        dropped = ("DVC_", "MLFLOW_", "LEAFSYNTH_")
+        self.env = {key: value for key, value in os.environ.items() if not key.startswith(dropped)} | {
+            "PYTHONPATH": str(folder),
+            "OMP_NUM_THREADS": "1",
+            "LEAFSYNTH_SECONDS_BETWEEN_SAVES": "0",
+            "MLFLOW_TRACKING_URI": f"sqlite:///{mlflow_db}",
+        }
+
+    def copy(self, folder: Path) -> Project:
+        shutil.copytree(self.folder, folder)
+        return Project(folder, self.mlflow_db)
+
+    def copy_for(self, case: Case, folder: Path) -> Project:
+        copied = self.copy(folder)
+        shutil.rmtree(copied.folder / case.without, ignore_errors=True)
+        return copied
+
+    def start(self, case: Case) -> subprocess.Popen:
+        module, *rest = case.argv
+        return subprocess.Popen(
+            [sys.executable, "-m", f"stages.{module}", *rest],
+            cwd=self.folder,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # a process group of its own, as the terminal's foreground is
+        )
+
+    def end(self, process: subprocess.Popen) -> tuple[int, str, str]:
+        """Wait for it: exit code, stdout, stderr."""
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return process.returncode, out, err
+
+    def run(self, case: Case) -> tuple[int, str, str]:
+        """Run to its end: exit code, stdout, stderr."""
+        return self.end(self.start(case))
+
+    def stop(self, case: Case, signum: signal.Signals, saves: int) -> tuple[int, str, str]:
+        """Run until it has saved so many times, then send the signal to its group, as a terminal does."""
+        before = self._saved(case)
+        process = self.start(case)
+        deadline = time.monotonic() + PATIENCE
+        while saves and process.poll() is None and time.monotonic() < deadline:
+            if (now := self._saved(case)) != before:
+                before, saves = now, saves - 1
+            time.sleep(0.0005)
+        if saves:
+            os.killpg(process.pid, signal.SIGKILL)
+            pytest.fail(f"{case.name} was to be stopped, and ended: {self.end(process)}")
+        Project.started += psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signum)
+        return self.end(process)
+
+    def _saved(self, case: Case) -> dict[str, tuple[int, int]]:
+        found = {}
+        for path in (self.folder / ".state" / case.name).glob("*/state.pt"):
+            status = path.stat()
+            found[str(path)] = (status.st_ino, status.st_mtime_ns)
+        return found
+
+    def state(self, case: Case) -> Path:
+        """The one state file that is there."""
+        (path,) = (self.folder / ".state" / case.name).glob("*/state.pt")
+        return path
+
+    def outputs(self, case: Case) -> dict[str, bytes]:
+        """Every output file; what is half-written counts too."""
+        found = {}
+        for output in case.outputs:
+            path = self.folder / output
+            files = path.parent.rglob("*") if path.parent.is_dir() else []
+            found |= {str(f.relative_to(self.folder)): f.read_bytes() for f in files if f.is_file()}
+        return found
+
+    def set_params(self, changes: dict) -> None:
+        yaml, path = YAML(), self.folder / "params.yaml"
+        values = yaml.load(path.read_text(encoding="utf-8"))
+        for section, keys in changes.items():
+            if isinstance(keys, dict):
+                values[section].update(keys)
+            else:
+                values[section] = keys
+        with open(path, "w", encoding="utf-8") as f:
+            yaml.dump(values, f)
+
+    def tracked(self, case: Case) -> list[str]:
+        """How the stage's runs ended in MLflow, oldest first."""
+        psutil.wait_procs(Project.started, timeout=PATIENCE)
+        with sqlite3.connect(self.mlflow_db) as connection:
+            rows = connection.execute("select status from runs where name = ? order by start_time", [case.name])
+            return [status for (status,) in rows]
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory) -> Iterator[Project]:
+    """A project in which nothing has run; at the end no process of any project may be left."""
+    folder = tmp_path_factory.mktemp("survival")
+    project = Project(folder / "bare", folder / "mlflow.db")
+    for name in ("pipeline", "stages"):  # a copy: edits of the tree meanwhile would be other code, and start over
+        shutil.copytree(ROOT / name, project.folder / name)
+    shutil.copyfile(ROOT / "params.yaml", project.folder / "params.yaml")
+    project.set_params(SHRUNKEN)
+    classes = YAML(typ="safe").load(ROOT / "params.yaml")["classes"]
+    for k, split in enumerate(("train", "val", "test")):
+        labels = np.repeat(np.arange(len(classes)), [8, 6, 5, 4])
+        images = np.random.default_rng(k).integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
+        files = [f"{i}.png" for i in range(len(labels))]
+        write_store(project.folder / "data/arrays" / split, images, labels, files, classes)
+    _models(project.folder, classes)
+    yield project
+    _, left = psutil.wait_procs(Project.started, timeout=PATIENCE)
+    for process in left:
+        process.kill()
+    assert not left
+
+
+def _models(folder: Path, classes: list[str]) -> None:
+    """What the GAN's stages start from: a feature extractor and a joint model, of fresh weights."""
+    torch.manual_seed(0)
+    extractor = build_classifier(
+        "mobilenet_v3_small", num_classes=len(classes), weights=None, input_size=None, img_resolution=32
+    )
+    save_classifier(folder / "models/extractor", extractor, model="mobilenet_v3_small", classes=classes,
+                    input_size=None, img_resolution=32)  # fmt: skip
+    config = {
+        "classes": classes, "trained_on": classes, "network": "dcgan", "img_resolution": 32, "z_dim": 8,
+        "G_channels": 4, "D_channels": 4, "G_conditioning": "batch_norm", "D_conditioning": "projection",
+        "spectral_norm": True, "transitional": False,
+    }  # fmt: skip
+    save_model(folder / "models/gan/joint", *build(config), config)
+
+
+@pytest.fixture(scope="module")
+def unkilled(bare, tmp_path_factory) -> Iterator[dict[str, dict[str, bytes]]]:
+    """Each stage's outputs from a run that nobody disturbed."""
+    outputs = {}
+    for key, case in CASES.items():
+        project = bare.copy_for(case, tmp_path_factory.mktemp("unkilled") / key)
+        code, out, err = project.run(case)
+        assert code == 0, err
+        assert "going on" not in out
+        assert not (project.folder / ".state" / case.name).exists()
+        outputs[key] = project.outputs(case)
+        assert outputs[key]
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def stopped(bare, unkilled, tmp_path_factory) -> Project:
+    """A project whose `REFUSING` stage was killed; to be copied."""
+    project = bare.copy(tmp_path_factory.mktemp("stopped") / "project")
+    project.stop(REFUSING, signal.SIGKILL, 3)
+    return project
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_stopped_again_and_again_it_ends_with_the_same_bytes(bare, unkilled, tmp_path, key):
+    case = CASES[key]
+    project = bare.copy_for(case, tmp_path / "project")
+    tracked_before = len(project.tracked(case))
+    position = ""  # where the run before said that it had stopped; a killed one says nothing
+    for count, (signum, saves) in enumerate(case.stops):
+        code, out, err = project.stop(case, signum, saves)
+        assert out.count(f"{case.name}: going on from {position}") == min(count, 1)
+        position = ""
+        if signum == signal.SIGKILL:
+            assert code == -signal.SIGKILL
+        else:
+            assert code == 128 + signum and "Traceback" not in err
+            sentence = rf"^{case.name}: stopped and saved at (.+); `dvc repro` goes on from there\.$"
+            (position,) = re.findall(sentence, err, re.MULTILINE)
+        assert project.state(case).is_file()
+        assert project.outputs(case) == {}
+
+    code, out, err = project.run(case)
+    assert code == 0, err
+    assert out.count(f"{case.name}: going on from ") == 1
+    assert project.outputs(case) == unkilled[key]
+    assert not (project.folder / ".state" / case.name).exists()
+    assert project.tracked(case)[tracked_before:] == ["KILLED"] * len(case.stops) + ["FINISHED"]
+
+
+def _refused(project: Project, case: Case) -> str:
+    """Run what must fail with one sentence and leave no output; the sentence."""
+    code, _, err = project.run(case)
+    assert code == 1, err
+    assert "Traceback" not in err
+    (said,) = [line for line in err.splitlines() if line.startswith(f"{case.name}: ")]
+    assert project.outputs(case) == {}
+    return said
+
+
+def test_a_damaged_or_foreign_state_is_refused(stopped, tmp_path):
+    project = stopped.copy(tmp_path / "project")
+    path = project.state(REFUSING)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    said = _refused(project, REFUSING)
+    assert re.search(r"state\.pt: expected .*, found a damaged file; delete \.state/.* to start over\.$", said)
+
+    from pipeline.resume import TrainingState
+
+    other = TrainingState(tmp_path / "other", "0123456789abcdef")
+    other.save({"finished": [], "running": None}, "the end of time")
+    path.write_bytes(other.path.read_bytes())
+    said = _refused(project, REFUSING)
+    assert re.search(r"state\.pt: expected the state of this very training .*, found that of another; delete", said)
+
+
+def test_other_data_and_parameters_start_over(bare, unkilled, tmp_path):
+    """First other parameters, then other data as well, are left unfinished; neither may reach the real ones."""
+    project = bare.copy(tmp_path / "project")
+    params = (project.folder / "params.yaml").read_bytes()
+    project.set_params({"train_sgan": {"lr": 0.002}})
+    project.stop(REFUSING, signal.SIGKILL, 4)
+
+    (project.folder / "params.yaml").write_bytes(params)
+    path = project.folder / "data/arrays/train/rust.npy"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    sentence = f"{REFUSING.name}: what was saved is of other data, parameters or code; starting over\n"
+    _, out, err = project.stop(REFUSING, signal.SIGINT, 4)
+    assert out == sentence, err
+
+    path.write_bytes(data)
+    code, out, err = project.run(REFUSING)
+    assert code == 0, err
+    assert out == sentence
+    assert project.outputs(REFUSING) == unkilled["train_sgan"]
+    assert not (project.folder / ".state" / REFUSING.name).exists()
+
+
+def test_a_full_disk_is_one_sentence(stopped, tmp_path):
+    project = stopped.copy(tmp_path / "project")
+    state = project.state(REFUSING)
+    saved = state.read_bytes()
+    (state.parent / "state.tmp").unlink(missing_ok=True)  # the kill may have left one
+    (state.parent / "state.tmp").symlink_to("/dev/full")
+    said = _refused(project, REFUSING)
+    assert re.search(r"state\.tmp: expected room for .* MB, found the disk full; free some and run `dvc repro`", said)
+    assert state.read_bytes() == saved
+
+    metrics = project.folder / f"results/metrics/{REFUSING.name}.partial"
+    metrics.parent.mkdir(parents=True)
+    metrics.symlink_to("/dev/full")
+    code, _, err = project.run(REFUSING)
+    assert code == 1 and "Traceback" not in err
+    assert f"{REFUSING.name}: outputs: expected room on the disk, found it full; free some and run" in err
+    assert list(metrics.parent.iterdir()) == []
+    assert state.is_file(), "what was trained is not lost before the outputs are in place"
+
+
+@pytest.mark.parametrize(
+    "error, code, sentence",
+    [
+        (InputError("key: expected, found, do."), 1, "stage: key: expected, found, do."),
+        (OSError(errno.ENOSPC, "No space left on device", "a.csv"), 1, "stage: a.csv: expected room on the disk"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 1, "stage: outputs: expected room on the disk"),
+        (OSError(errno.ENOSPC, "full", "from", None, "to"), 1, "stage: to: expected room on the disk"),
+        (OSError("100000 requested and 8176 written"), 1, "stage: outputs: expected room on the disk"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), 1, "stage: outputs: expected room"),
+        (KeyboardInterrupt(), 130, "stage: interrupted; `dvc repro` goes on from what is saved."),
+        (Interrupted("stopped and saved at 3.", signal.SIGTERM), 143, "stage: stopped and saved at 3."),
+    ],
+)
+def test_an_entry_ends_with_one_sentence(capsys, error, code, sentence):
+    with pytest.raises(SystemExit) as left, _one_sentence("stage"):
+        raise error
+    assert left.value.code == code
+    said = capsys.readouterr().err
+    assert said.startswith(sentence) and said.count("\n") == 1
+
+
+def test_a_fault_of_ours_keeps_its_traceback():
+    with pytest.raises(PermissionError), _one_sentence("stage"):
+        raise PermissionError(errno.EACCES, "Permission denied", "a.csv")
+    with pytest.raises(ZeroDivisionError), _one_sentence("stage"):
+        print(1 / 0)
