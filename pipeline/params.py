@@ -18,10 +18,12 @@ from pipeline import InputError
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Resolution = Literal[32, 64, 128, 256]
 Augmentation = Literal["color", "translation", "cutout"]
 Flip = Literal["horizontal", "vertical"]
+Launcher = Literal["none", "torchrun", "slurm"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 CLASS_NAME = re.compile(r"\w[\w.-]*")
@@ -73,35 +75,86 @@ class Split(Section):
     min_images_per_class: Annotated[int, Field(ge=3)]
 
 
-class TrainGan(Section):
+class Gan(Section):
+    """What train_gan and specialise_gan share; the arguments of `gan.training_loop.train`."""
+
     seed: Seed
     total_kimg: Positive
     batch_size: Annotated[int, Field(ge=2)]
+    network: Literal["dcgan", "slides_conditional", "slides_unconditional"]
     z_dim: Count
     G_channels: Count
     D_channels: Count
+    G_conditioning: Literal["none", "embedding", "concat", "batch_norm"]
+    D_conditioning: Literal["none", "concat", "projection"]
+    spectral_norm: bool
     G_lr: Positive
     D_lr: Positive
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
-    loss: Literal["nonsaturating", "hinge"]
-    r1_gamma: Annotated[float, Field(ge=0)]
+    D_steps: Count
+    loss: Literal["nonsaturating", "hinge", "least_squares", "wasserstein"]
+    r1_gamma: NotNegative
     r1_interval: Count
+    gradient_penalty: NotNegative
+    lecam: NotNegative
+    lecam_from_kimg: NotNegative
     augmentation: list[Augmentation]
+    augment_p: Annotated[float, Field(ge=0, le=1)] | Literal["adaptive"]
+    ada_target: Annotated[float, Field(gt=0, lt=1)]
+    ada_kimg: Positive
     flips: list[Flip]
     ema_half_life_kimg: Positive
     ema_rampup: Positive | None
     preview_kimg: Positive
     precision: Precision
 
+    @model_validator(mode="after")
+    def _fitting(self) -> Gan:
+        if self.loss == "wasserstein" and self.gradient_penalty == 0:
+            raise ValueError(
+                "expected gradient_penalty above 0 (10 in the paper) with loss: wasserstein, whose critic is else "
+                f"unbounded, got {self.gradient_penalty}"
+            )
+        return self
 
-class SpecialiseGan(TrainGan):
+
+class TrainGan(Gan):
+    transition_kimg: tuple[NotNegative, NotNegative] | None
+    launcher: Launcher
+    num_processes: Count
+
+    @model_validator(mode="after")
+    def _in_order(self) -> TrainGan:
+        if self.transition_kimg is not None and self.transition_kimg[0] >= self.transition_kimg[1]:
+            raise ValueError(
+                f"expected transition_kimg as [begin, end] with begin below end, got {list(self.transition_kimg)}"
+            )
+        if self.batch_size % self.num_processes:
+            raise ValueError(
+                f"expected batch_size to be a multiple of num_processes ({self.num_processes}), got {self.batch_size}"
+            )
+        return self
+
+
+class SpecialiseGan(Gan):
     init: Literal["joint", "scratch"]
+    freeze_D: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _something_to_freeze(self) -> SpecialiseGan:
+        if self.init == "scratch" and self.freeze_D:
+            raise ValueError(
+                f"expected freeze_D of 0 with init: scratch, which has no weights to keep, got {self.freeze_D}"
+            )
+        return self
 
 
 class Generate(Section):
     target: Count | Annotated[str, Field(pattern=r"^(largest|\d+(\.\d+)?x)$")]
     seed: Seed
     truncation: Annotated[float, Field(gt=0, le=2)]
+    launcher: Launcher
+    num_processes: Count
 
 
 class Classifier(Section):
@@ -117,10 +170,14 @@ class Classifier(Section):
     eval_every: Count
 
 
-class Assess(Classifier):
+class TrainExtractor(Classifier):
     seed: Seed
     sampling: Literal["natural", "balanced"]
     augment: Literal["none", "classic"]
+
+
+class Assess(TrainExtractor):
+    pass
 
 
 class TrainClassifier(Classifier):
@@ -156,6 +213,7 @@ class Params(Section):
     label_budgets: Annotated[list[Count], Field(min_length=1)]
     render_sample: RenderSample
     split: Split
+    train_extractor: TrainExtractor
     train_gan: TrainGan
     specialise_gan: SpecialiseGan
     generate: Generate
@@ -173,6 +231,11 @@ class Params(Section):
         if len(folded) < len(self.classes):
             raise ValueError(
                 f"classes: expected names that differ by more than upper and lower case, got {self.classes}"
+            )
+        if self.train_extractor.seed in (self.assess.seed, self.assess.seed + 1):
+            raise ValueError(
+                "train_extractor.seed: expected neither assess.seed nor the next, so that no GAN is judged by the "
+                f"classifier that it was chosen by, got {self.train_extractor.seed}"
             )
         for needed in ("real", "balanced", "classic"):
             if needed not in self.arms:

@@ -4,27 +4,31 @@ from stages._entry import Stage, main
 
 
 def run(stage: Stage) -> None:
-    import numpy as np
+    from functools import partial
 
     from pipeline.gan.checkpoint import load_model
     from pipeline.gan.training_loop import train
     from pipeline.images.store import load_class
+    from pipeline.learn.features import penultimate_features
+    from pipeline.learn.saved import load_classifier
+    from pipeline.measure.checkpoint_score import CheckpointScorer
 
     name = stage.item
-    images = load_class("data/arrays/train", name)
     section = dict(stage.section)
     joint = load_model("models/gan/joint") if section.pop("init") == "joint" else None
-    classes = joint.config["classes"] if joint else [name]
+    extract = partial(penultimate_features, load_classifier("models/extractor", stage.device))
+    score = CheckpointScorer(extract, {name: load_class("data/arrays/val", name)})
     out_dir = f"models/gan/class/{name}"
     with stage.fresh(out_dir) as out:
         finals = train(
-            images,
-            np.full(len(images), classes.index(name)),
-            classes,
+            {name: load_class("data/arrays/train", name, mapped=True)},
+            joint.config["classes"] if joint else [name],
             out,
             **section,
             init=joint,
             device=stage.device,
+            score=score,
+            score_inputs=score.val or (),
             state_dir=stage.state_dir,
             report=stage.report,
             description=stage.name,

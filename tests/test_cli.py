@@ -341,6 +341,19 @@ def test_the_sample_values_are_the_shipped_ones():
         assert (shipped[section][name] if name else shipped[section]) == value, key
 
 
+def test_all_classifiers_of_train_learn_alike_and_their_time_is_counted():
+    params = load_params(ROOT / "params.yaml")
+    chosen = budget.choose_budget(
+        params, class_counts={"a": 200, "b": 100}, median_size=(100, 100), speed=SPEED, goal_minutes=20
+    )
+    for key in ("steps", "eval_every"):
+        assert chosen.changes[f"train_extractor.{key}"] == chosen.changes[f"assess.{key}"]
+        assert budget.SAMPLE[f"train_extractor.{key}"] == budget.SAMPLE[f"assess.{key}"]
+    steps = chosen.changes["train_extractor.steps"]
+    assert chosen.minutes["train_extractor"] * 60 == pytest.approx(steps * 32 / SPEED.classifier)
+    assert chosen.minutes["assess"] > 2 * chosen.minutes["train_extractor"]
+
+
 @pytest.mark.parametrize("num_classes", [2, 8, 40])
 @pytest.mark.parametrize("total", [300, 2000, 20000])
 def test_the_plan_keeps_to_the_goal_on_two_cores(num_classes, total):

@@ -36,8 +36,23 @@ def write(root, tmp_path):
         ("split/test_share", 1.2, r"split\.test_share: .*less than 1.*got 1\.2"),
         ("train_gan/total_kimg", -1, r"train_gan\.total_kimg: .*greater than 0.*got -1"),
         ("train_gan/total_kimg", "lots", r"train_gan\.total_kimg: .*got 'lots'"),
-        ("train_gan/loss", "hinj", r"train_gan\.loss: .*'nonsaturating' or 'hinge'.*got 'hinj'"),
+        ("train_gan/loss", "hinj", r"train_gan\.loss: .*'nonsaturating', 'hinge', .*got 'hinj'"),
+        ("train_gan/loss", "wasserstein", r"train_gan: expected gradient_penalty above 0 .* got 0"),
+        ("train_gan/augment_p", "adaptively", r"train_gan\.augment_p.*got 'adaptively'"),
+        (
+            "train_gan/transition_kimg",
+            [4, 2],
+            r"train_gan: expected transition_kimg as \[begin, end\].*got \[4.0, 2.0\]",
+        ),
+        (
+            "train_gan/num_processes",
+            3,
+            r"train_gan: expected batch_size to be a multiple of num_processes \(3\), got 16",
+        ),
         ("train_gan/learning_rate", 1, r"train_gan\.learning_rate: not a known key"),
+        ("train_extractor/steps", 0, r"train_extractor\.steps: .*got 0"),
+        ("train_extractor/seed", 42, r"train_extractor\.seed: expected neither assess\.seed nor the next.*got 42"),
+        ("assess/seed", 6, r"train_extractor\.seed: expected neither assess\.seed nor the next.*got 7"),
         ("train_gan/seed", KeyError, r"train_gan\.seed: expected a value, found none"),
         ("generate/target", "3y", r"generate\.target"),
         ("generate/target", 0, r"generate\.target"),
@@ -54,6 +69,15 @@ def test_a_wrong_value_is_one_sentence_with_its_key(write, path, value, said):
     with pytest.raises(InputError, match=said) as caught:
         load_params(write(path, value))
     assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_frozen_that_starts_from_scratch(root, tmp_path):
+    text = (
+        (root / "params.yaml").read_text().replace("init: joint", "init: scratch").replace("freeze_D: 0", "freeze_D: 1")
+    )
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(InputError, match="specialise_gan: expected freeze_D of 0 with init: scratch"):
+        load_params(tmp_path / "params.yaml")
 
 
 def test_2e_4_without_a_dot_is_a_number(root, tmp_path):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 
@@ -18,10 +17,11 @@ class GeneratorLoss(Protocol):
 
 
 class Loss(NamedTuple):
-    """What D and what G minimise."""
+    """What D and what G minimise, and the logit by which D tells real (above) from fake."""
 
     D: DiscriminatorLoss
     G: GeneratorLoss
+    boundary: float
 
 
 def nonsaturating_D(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -40,25 +40,29 @@ def hinge_D(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return relu(1 - real_logits).mean() + relu(1 + fake_logits).mean()
 
 
-def hinge_G(fake_logits: Tensor) -> Tensor:
-    """Miyato et al. 2018, eq. 17."""
+def least_squares_D(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Targets 1 for real and 0 for fake (Mao et al. 2017, eq. 9)."""
+    return ((real_logits - 1).square().mean() + fake_logits.square().mean()) / 2
+
+
+def least_squares_G(fake_logits: Tensor) -> Tensor:
+    """Mao et al. 2017, eq. 9."""
+    return (fake_logits - 1).square().mean() / 2
+
+
+def wasserstein_D(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Arjovsky et al. 2017, algorithm 1; to be used with a gradient penalty (Gulrajani et al. 2017)."""
+    return fake_logits.mean() - real_logits.mean()
+
+
+def critic_G(fake_logits: Tensor) -> Tensor:
+    """Of hinge (Miyato et al. 2018, eq. 17) and Wasserstein (Arjovsky et al. 2017, algorithm 1)."""
     return -fake_logits.mean()
 
 
 LOSSES = {
-    "nonsaturating": Loss(nonsaturating_D, nonsaturating_G),
-    "hinge": Loss(hinge_D, hinge_G),
+    "nonsaturating": Loss(nonsaturating_D, nonsaturating_G, 0.0),
+    "hinge": Loss(hinge_D, critic_G, 0.0),
+    "least_squares": Loss(least_squares_D, least_squares_G, 0.5),
+    "wasserstein": Loss(wasserstein_D, critic_G, 0.0),
 }
-
-
-def r1_penalty(D: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Mean squared gradient of D at real images (Mescheder et al. 2018, eq. 9), before its factor gamma / 2.
-
-    Args:
-        D: In float32: second derivatives in bfloat16 are too coarse.
-        images: (N, C, H, W) float32, as D sees them (augmented).
-        labels: (N,) int64.
-    """
-    images = images.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(D(images, labels).sum(), images, create_graph=True)
-    return gradient.square().sum(dim=(1, 2, 3)).mean()  # E ||dD/dx||^2

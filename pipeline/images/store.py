@@ -55,8 +55,13 @@ def write_store(
             writer.writerows([files[i], name] for i in rows)
 
 
-def load_class(folder: str | Path, name: str) -> np.ndarray:
+def load_class(folder: str | Path, name: str, *, mapped: bool = False) -> np.ndarray:
     """One class of a store: (N, H, W, 3) uint8.
+
+    Args:
+        folder: The store.
+        name: The class.
+        mapped: Read pixels from the file when they are asked for, so that a class may be larger than memory.
 
     Raises:
         InputError: The class has no file in the store.
@@ -67,7 +72,7 @@ def load_class(folder: str | Path, name: str) -> np.ndarray:
             f"{path}: expected the images of class '{name}', found no such file; "
             "check `classes` in params.yaml and run `dvc repro`."
         )
-    return np.load(path, allow_pickle=False)
+    return np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
 
 
 def load_store(folder: str | Path, classes: list[str]) -> Store:
