@@ -10,13 +10,17 @@ def run(stage: Stage) -> None:
     from pipeline.gan.training_loop import train
     from pipeline.images.store import load_class
     from pipeline.learn.features import penultimate_features
+    from pipeline.learn.random_features import random_extractor
     from pipeline.learn.saved import load_classifier
     from pipeline.measure.checkpoint_score import CheckpointScorer
 
     name = stage.item
     section = dict(stage.section)
-    joint = load_model("models/gan/joint") if section.pop("init") == "joint" else None
-    extract = partial(penultimate_features, load_classifier("models/extractor", stage.device))
+    if section.pop("init") == "joint":
+        joint, extractor = load_model("models/gan/joint"), load_classifier("models/extractor/joint", stage.device)
+    else:
+        joint, extractor = None, random_extractor(stage.device)
+    extract = partial(penultimate_features, extractor)
     score = CheckpointScorer(extract, {name: load_class("data/arrays/val", name)})
     out_dir = f"models/gan/class/{name}"
     with stage.fresh(out_dir) as out:

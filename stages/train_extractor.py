@@ -15,7 +15,7 @@ def run(stage: Stage) -> None:
     (trained,) = train_classifier(
         train, val, seeds=[seed], device=stage.device, report=stage.report, state_dir=stage.state_dir, **section
     )
-    with stage.fresh("models/extractor") as out:
+    with stage.fresh("models/extractor/joint") as out:
         save_classifier(
             out, trained.model, model=section["model"], classes=classes, input_size=section["input_size"],
             img_resolution=train.images.shape[1],

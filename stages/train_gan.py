@@ -23,7 +23,7 @@ def run(stage: Stage) -> None:
     classes = list(stage.params.classes)
     section = {key: value for key, value in stage.section.items() if key not in ("launcher", "num_processes")}
     images = {name: load_class("data/arrays/train", name, mapped=True) for name in classes}
-    extract = partial(penultimate_features, load_classifier("models/extractor", stage.device))
+    extract = partial(penultimate_features, load_classifier("models/extractor/joint", stage.device))
     score = CheckpointScorer(extract, {name: load_class("data/arrays/val", name) for name in classes})
     with process_group(stage.device) as ranks, stage.fresh("models/gan/joint") as out:
         finals = train(

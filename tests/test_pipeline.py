@@ -17,7 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ruamel.yaml import YAML
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
 SHRUNKEN = {
@@ -25,6 +27,7 @@ SHRUNKEN = {
     "split": {"img_resolution": 32},
     "train_gan": {"total_kimg": 0.064, "preview_kimg": 0.032, "batch_size": 8, "G_channels": 4, "D_channels": 4},
     "specialise_gan": {"total_kimg": 0.016, "preview_kimg": 0.016, "batch_size": 8},
+    "train_extractor": {"steps": 4, "eval_every": 2, "batch_size": 8},
     "assess": {"steps": 4, "eval_every": 2, "batch_size": 8},
     "train_classifier": {"steps": 16, "eval_every": 8, "batch_size": 8, "seeds": [0, 1]},
     "train_sgan": {"steps": 3, "eval_every": 3, "batch_size": 8, "seeds": [0, 1]},
@@ -298,9 +301,55 @@ def test_a_new_class_trains_only_what_depends_on_it(project, undo):
     for k, path in enumerate(sorted((five / "mosaic").iterdir())):
         path.unlink()
         Image.fromarray(rng.integers(0, 255, (48, 48, 3), dtype=np.uint8)).save(five / "mosaic" / f"mosaic_{k}.png")
-    project.dvc("repro", "split")
+    project.dvc("repro", "train_extractor", "train_gan")  # they see all classes, so they do run again
     ran = {name for name in project.would_run() if name.startswith("specialise_gan")}
     assert ran == {"specialise_gan@mosaic"}
+
+
+def test_two_processes_train_and_generate_what_one_does(project, undo):
+    """From the same stages, by their launcher: weights within float tolerance, the synthetic set to the byte."""
+
+    def run(stage: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", f"stages.{stage}"],
+            cwd=project.folder,
+            env=project.env,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    weights = project.folder / "models/gan/joint/G_ema.safetensors"
+    project.set_params({"train_gan": {"precision": "fp32"}})
+    run("train_gan")
+    one, drawn = load_file(weights), project.outputs()
+    two_processes = {"launcher": "torchrun", "num_processes": 2}
+    project.set_params({"train_gan": two_processes, "generate": two_processes})
+    run("train_gan")
+    two = load_file(weights)
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-3, atol=1e-4, msg=lambda m, key=key: f"{key}: {m}")
+    shutil.rmtree(project.folder / "data/synthetic")
+    run("generate")
+    after = project.outputs()
+    assert {k: v for k, v in after.items() if k.startswith("data/")} == {
+        k: v for k, v in drawn.items() if k.startswith("data/")
+    }
+
+
+def test_a_rank_that_fails_says_one_sentence(project, undo):
+    project.set_params({"train_gan": {"launcher": "torchrun", "num_processes": 2, "network": "slides_conditional"}})
+    done = project.dvc("repro", "train_gan", check=False)
+    assert done.returncode != 0
+    assert "split.img_resolution: expected 256 for the networks of the slides, got 32" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((project.folder / "models/gan").glob(".*.partial"))
+
+
+def test_slurm_is_refused_outside_of_its_job(project, undo):
+    project.set_params({"train_gan": {"launcher": "slurm"}})
+    done = project.dvc("repro", "train_gan", check=False)
+    assert "train_gan.launcher: expected to run inside a Slurm job" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_stage_that_fails_says_one_sentence_and_leaves_nothing_half_written(project, undo):

@@ -234,7 +234,7 @@ def _models(folder: Path, classes: list[str]) -> None:
     extractor = build_classifier(
         "mobilenet_v3_small", num_classes=len(classes), weights=None, input_size=None, img_resolution=32
     )
-    save_classifier(folder / "models/extractor", extractor, model="mobilenet_v3_small", classes=classes,
+    save_classifier(folder / "models/extractor/joint", extractor, model="mobilenet_v3_small", classes=classes,
                     input_size=None, img_resolution=32)  # fmt: skip
     config = {
         "classes": classes, "trained_on": classes, "network": "dcgan", "img_resolution": 32, "z_dim": 8,
