@@ -104,29 +104,25 @@ def measure_images_per_second(params: Params, *, num_classes: int, img_resolutio
     import torch
     import torchvision
 
-    from pipeline.gan.networks import Discriminator, Generator
+    from pipeline.gan.architectures import build
     from pipeline.gan.training_loop import autocast_dtype
     from pipeline.learn import sgan_networks
 
     section = params.train_gan
     batch = section.batch_size
     dtype = autocast_dtype(device, section.precision)
-    G = Generator(
-        z_dim=section.z_dim, num_classes=num_classes, img_resolution=img_resolution, base_channels=section.G_channels
-    ).to(device, memory_format=torch.channels_last)
-    D = Discriminator(num_classes=num_classes, img_resolution=img_resolution, base_channels=section.D_channels).to(
-        device, memory_format=torch.channels_last
-    )
+    config = section.model_dump() | {"classes": list(range(num_classes)), "img_resolution": img_resolution}
+    networks = build({**config, "transitional": section.transition_kimg is not None})
+    G, D = (network.to(device, memory_format=torch.channels_last) for network in networks)
     reals = torch.rand(batch, 3, img_resolution, img_resolution, device=device)
     z, labels = torch.randn(batch, section.z_dim, device=device), torch.zeros(batch, dtype=torch.long, device=device)
 
     def gan_step() -> None:
         with torch.autocast(device, dtype=dtype, enabled=dtype is not None):
-            with torch.no_grad():
-                fakes = G(z, labels).float()
-            D(torch.cat([reals, fakes]), torch.cat([labels, labels])).float().mean().backward()
+            fakes = G(z, labels).float()
+            D(torch.cat([reals, fakes.detach()]), torch.cat([labels, labels])).float().mean().backward()
             D.requires_grad_(False)
-            D(G(z, labels).float(), labels).float().mean().backward()
+            D(fakes, labels).float().mean().backward()
         D.requires_grad_(True)
 
     classifier = torchvision.models.get_model(params.train_classifier.model, weights=None, num_classes=num_classes)

@@ -39,7 +39,14 @@ def run(stage: Stage) -> None:
         )
     stage.finals(finals, own_file=False)  # compare_predictions has written metrics.json
     names = ["render_sample"] if is_rendered_sample else []
-    names += ["split", "train_extractor", "train_gan", *(f"specialise_gan@{name}" for name in classes), "generate", "assess"]
+    names += [
+        "split",
+        "train_extractor",
+        "train_gan",
+        *(f"specialise_gan@{name}" for name in classes),
+        "generate",
+        "assess",
+    ]
     names += [f"train_classifier@{arm}" for arm in arms] + [f"train_sgan@{budget}" for budget in budgets]
     stage.execution = {name: json.loads((METRICS / f"{name}.json").read_text(encoding="utf-8")) for name in names}
     for name in ("samples", "arms", "label_budget"):

@@ -1,5 +1,6 @@
 """The commands that start the ranks, and what ranks do together: in a real gloo group of two."""
 
+import itertools
 import os
 import stat
 import subprocess
@@ -31,7 +32,7 @@ def test_slurm_starts_one_torchrun_a_node_that_meet_at_the_first(tmp_path, monke
         monkeypatch.setenv(f"SLURM_JOB_{key}", value)
     command = LAUNCHERS["slurm"](["stages.train_gan"], 4)
     assert command[0] == "srun" and command[-2:] == ["-m", "stages.train_gan"]
-    options = dict(zip(command[1:], command[2:], strict=False))
+    options = dict(itertools.pairwise(command))
     assert options["--nodes"] == options["--ntasks"] == options["--nnodes"] == "2"
     assert options["--ntasks-per-node"] == "1" and options["--nproc-per-node"] == "4"
     assert options["--rdzv-endpoint"] == "node07:29500" and options["--rdzv-id"] == "4711"

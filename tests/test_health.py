@@ -56,6 +56,8 @@ def test_a_run_that_starts_flat_has_time_until_its_middle():
     late = [HEALTHY._replace(progress=0.1 * k, spread={"rust": 0.1}) for k in range(1, 9)]
     assert diagnose(late)[0] == "collapse"
     assert "'rust'" in diagnose(late)[1]
+    growing = [tick._replace(spread={"rust": 0.02 * k}) for k, tick in enumerate(late, 1)]
+    assert diagnose(growing) is None
 
 
 def test_without_val_no_rule_needs_its_figures():

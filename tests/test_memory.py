@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from pipeline import InputError
-from pipeline.gan.memory import check_batch, largest_batch, step_bytes
+from pipeline.gan.memory import check_batch, largest_batch, named_when_out_of_memory, step_bytes
 
 CONFIG = {
     "classes": ["a", "b"], "network": "dcgan", "img_resolution": 64, "z_dim": 100, "G_channels": 32, "D_channels": 32,
@@ -17,10 +18,11 @@ import resource, sys, tempfile
 import numpy as np
 from pipeline.gan.training_loop import train
 images = {name: np.zeros((8, 64, 64, 3), np.uint8) for name in "ab"}
-train(images, ["a", "b"], tempfile.mkdtemp(), seed=0, total_kimg=0.001 * int(sys.argv[1]) * 3, batch_size=int(sys.argv[1]),
+batch_size = int(sys.argv[1])
+train(images, ["a", "b"], tempfile.mkdtemp(), seed=0, total_kimg=0.001 * batch_size * 3, batch_size=batch_size,
       z_dim=100, G_channels=32, D_channels=32, G_lr=1e-4, D_lr=1e-4, betas=(0, .9), loss="hinge", r1_gamma=0.0,
-      r1_interval=16, augmentation=["translation", "cutout"], flips=["horizontal"], ema_half_life_kimg=1, ema_rampup=None,
-      preview_kimg=1e6, precision="fp32")
+      r1_interval=16, augmentation=["translation", "cutout"], flips=["horizontal"], ema_half_life_kimg=1,
+      ema_rampup=None, preview_kimg=1e6, precision="fp32")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
@@ -45,6 +47,16 @@ def test_the_largest_batch_fits_and_one_more_does_not():
     with pytest.raises(InputError, match=r"^train_gan\.batch_size: expected at most 10, .* at 64 px, got 11; lower it"):
         check_batch(CONFIG, 11, free, stage="train_gan")
     assert largest_batch(CONFIG, 0) == 0
+
+
+def test_where_memory_runs_out_all_the_same_it_is_one_sentence():
+    """Allocators are not made to fail here: their error is raised by hand."""
+    for error in (torch.OutOfMemoryError("CUDA out of memory"), MemoryError()):
+        with (
+            pytest.raises(InputError, match=r"^train_gan\.batch_size: expected at most about \d+, ran out .* with 64"),
+            named_when_out_of_memory(64, "cpu", stage="train_gan"),
+        ):
+            raise error
 
 
 def test_memory_goes_with_resolution_and_networks():

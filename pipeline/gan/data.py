@@ -26,9 +26,9 @@ class DeviceData:
     """
 
     def __init__(self, images: Mapping[str, np.ndarray], labels: Sequence[int], device: str):
-        arrays = [torch.from_numpy(np.ascontiguousarray(array)) for array in images.values()]
-        self.images = torch.cat(arrays).to(device)  # (N, R, R, 3): as it lies, this is torch's channels_last
-        self.counts = torch.tensor([len(array) for array in arrays], device=device)
+        together = np.concatenate(list(images.values()))  # (N, R, R, 3): as it lies, this is torch's channels_last
+        self.images = torch.from_numpy(together).to(device)
+        self.counts = torch.tensor([len(array) for array in images.values()], device=device)
         self.starts = self.counts.cumsum(0) - self.counts
         self.labels = torch.tensor(labels, device=device)
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 TICKS = 3  # a fault must last
 FLAT = 0.2  # pixel spread of a class over that of its real images: one picture
 SPREAD_ONCE = 0.4  # it had been more than this
+GROWTH = 1.1  # in so many ticks: by less is not at all
 LOST = 0.05  # coverage: almost no real image has a sample near it
 COVERED_ONCE = 0.2
 SURE = 0.995  # share of images that D tells right
@@ -47,12 +48,14 @@ def not_a_number(ticks: Sequence[Tick]) -> str | None:
 
 
 def collapse(ticks: Sequence[Tick]) -> str | None:
-    """A class whose samples have become, or after half the training still are, one picture."""
+    """A class whose samples have become one picture; or still are after half the training, and vary no more."""
     last = ticks[-TICKS:]
     for name in ticks[-1].spread:
-        flat = len(last) == TICKS and all(tick.spread[name] < FLAT for tick in last)
+        spreads = [tick.spread[name] for tick in last]
+        flat = len(last) == TICKS and max(spreads) < FLAT
         was_more = max(tick.spread[name] for tick in ticks) > SPREAD_ONCE
-        if flat and (was_more or last[0].progress >= 0.5):
+        stuck = last[0].progress >= 0.5 and spreads[-1] <= spreads[0] * GROWTH
+        if flat and (was_more or stuck):
             return (
                 f"class '{name}' has collapsed to one picture (its samples vary {ticks[-1].spread[name]:.2f} times as "
                 "much as its photos); raise r1_gamma, add augmentation, or set transition_kimg"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ COPIES_OF_WEIGHTS = 5
 # Over what autograd keeps: gradients of activations, batches, augmentation, workspaces of the kernels.
 # Measured on CPU at 64 and 128 px, fp32: 1.2 to 1.6 (tests/test_memory.py holds it to that)
 WORKING_SHARE = 1.6
+FITTING = 0.7  # of a batch that did not fit, where it took all the memory before it failed
 CGROUP_FILES = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -56,8 +59,8 @@ def _kept_for_backward(network: nn.Module, *inputs: torch.Tensor) -> int:
 
 def step_bytes(config: dict[str, Any]) -> tuple[int, int]:
     """Memory of a training step in fp32: (whatever the batch, for each image of it)."""
-    with torch.device("meta"):
-        G, D = build(config)
+    with torch.device("meta"):  # spectral norm keeps nothing an image, and takes a second to set up here
+        G, D = build({**config, "spectral_norm": False})
     side = config["img_resolution"]
 
     def kept(batch: int) -> int:
@@ -96,3 +99,22 @@ def check_batch(config: dict[str, Any], batch_size: int, free: int, *, stage: st
             f"{stage}.batch_size: expected at most {most}, which is what {free / 1e9:.1f} GB of free memory hold at "
             f"{config['img_resolution']} px, got {batch_size}; lower it, or the channels, in params.yaml."
         )
+
+
+@contextmanager
+def named_when_out_of_memory(batch_size: int, device: str, *, stage: str) -> Iterator[None]:
+    """Where the estimate was too low: what the batch took so far says how many images would have fitted.
+
+    Raises:
+        InputError: Instead of the allocator's error.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        taken = torch.cuda.max_memory_allocated() if device == "cuda" else 0
+        share = min(1.0, taken / torch.cuda.mem_get_info()[1]) if taken else 0.5
+        most = max(1, min(batch_size - 1, int(batch_size * share * FITTING)))
+        raise InputError(
+            f"{stage}.batch_size: expected at most about {most}, ran out of memory with {batch_size}; lower it, or the "
+            "channels, in params.yaml."
+        ) from error

@@ -30,7 +30,7 @@ from pipeline.gan.draws import Draws
 from pipeline.gan.ema import average_weights, ema_beta
 from pipeline.gan.health import Tick, diagnose
 from pipeline.gan.losses import LOSSES
-from pipeline.gan.memory import check_batch, free_bytes
+from pipeline.gan.memory import check_batch, free_bytes, named_when_out_of_memory
 from pipeline.gan.penalties import DStep, build_penalties
 from pipeline.gan.previews import grid, save_film
 from pipeline.gan.sampling import sample, to_float
@@ -176,7 +176,7 @@ def train(
     if init is not None:
         config |= {key: init.config[key] for key in ("classes", *SHAPE)}
     config["trained_on"] = list(images)
-    _check(config, batch_size, freeze_D, loss, precision, ranks, device, description)
+    _check(config, batch_size, loss, precision, ranks, device, description)
 
     # Networks and optimisers
     torch.manual_seed(stream_state(seed, "weights"))
@@ -187,6 +187,11 @@ def train(
     G = G.to(device, memory_format=torch.channels_last).train()
     D = D.to(device, memory_format=torch.channels_last).train()
     G_ema = copy.deepcopy(G).eval().requires_grad_(False)
+    if freeze_D > len(D.convs):
+        raise InputError(
+            f"{description.split('@')[0]}.freeze_D: expected at most D's {len(D.convs)} layers, got {freeze_D}; "
+            "set it in params.yaml."
+        )
     for layer in D.convs[:freeze_D]:
         layer.requires_grad_(False)
     D_trained = [weight for weight in D.parameters() if weight.requires_grad]
@@ -324,7 +329,8 @@ def train(
                 torch.manual_seed(stream_state(seed, "dropout", step, ranks.rank))
             batches = [data.batch(step, seed, draws) for _ in range(D_steps)]
             due = tuple(name for name, penalty in penalties.items() if penalty.due(step, step * images_a_step))
-            every_step(due, *(torch.stack(parts) for parts in zip(*batches, strict=True)))
+            with named_when_out_of_memory(batch_size // ranks.world_size, device, stage=description.split("@")[0]):
+                every_step(due, *(torch.stack(parts) for parts in zip(*batches, strict=True)))
 
             images_seen = (step + 1) * images_a_step
             average_weights(G_ema, G, ema_beta(images_seen, images_a_step, ema_half_life_kimg, ema_rampup))
@@ -389,7 +395,6 @@ def train(
 def _check(
     config: dict[str, Any],
     batch_size: int,
-    freeze_D: int,
     loss: str,
     precision: str,
     ranks: Ranks,
@@ -409,12 +414,6 @@ def _check(
         raise InputError(
             f"{stage}.batch_size: expected a multiple of the {ranks.world_size} processes, got {batch_size}; "
             "set it in params.yaml."
-        )
-    with torch.device("meta"):
-        layers = len(build(config)[1].convs)
-    if freeze_D > layers:
-        raise InputError(
-            f"{stage}.freeze_D: expected at most D's {layers} layers, got {freeze_D}; set it in params.yaml."
         )
     check_batch(config, batch_size // ranks.world_size, free_bytes(device), stage=stage)
 

@@ -1,0 +1,1 @@
+"""Side-by-side benchmarks, and their recorded results."""
