@@ -1,8 +1,16 @@
 """The synthetic set: exact balance, provenance that can be replayed, and loaders that read the same labels."""
 
 import csv
+import errno
+import gc
 import os
+import signal
+import subprocess
+import sys
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +19,32 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from pipeline import InputError
+from pipeline.gan import balanced_set
+from pipeline.gan.architectures import build
 from pipeline.gan.balanced_set import images_per_class, write_balanced_set
-from pipeline.gan.checkpoint import build, generator_sha256, load_model, save_model
-from pipeline.gan.sampling import sample
-from pipeline.images.store import Store, load_store
+from pipeline.gan.checkpoint import generator_sha256, load_model, save_model
+from pipeline.gan.sampling import BATCH, sample, to_float
+from pipeline.images.store import Store, load_store, write_store
+
+ROOT = Path(__file__).resolve().parent.parent
 
 CLASSES = ["scab", "healthy leaf.1"]  # not in alphabetical order: labels must not come from the loader's order
 COUNTS = [3, 7]
-CONFIG = {"classes": CLASSES, "trained_on": CLASSES, "img_resolution": 32, "z_dim": 8, "G_channels": 4, "D_channels": 4}
+PLACES = ("synthetic", "augmented", "a_synthetic", "a_augmented")
+CONFIG = {
+    "network": "dcgan", "classes": CLASSES, "trained_on": CLASSES, "img_resolution": 32, "z_dim": 8,
+    "G_channels": 4, "D_channels": 4, "G_conditioning": "batch_norm", "D_conditioning": "projection",
+    "spectral_norm": True, "transitional": False,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    """A number that one thread would not leave behind."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -41,8 +67,8 @@ def made(tmp_path):
         save_model(tmp_path / "models" / name, G, D, {**CONFIG, "trained_on": [name]})
     store = Store(images, labels, files, CLASSES)
 
-    def make(**changes):
-        places = [tmp_path / p for p in ("synthetic", "augmented", "a_synthetic", "a_augmented")]
+    def make(below="", **changes):
+        places = [tmp_path / below / p for p in PLACES]
         settings = {"target": "largest", "seed": 5, "truncation": 1.0, **changes}
         return write_balanced_set(store, tmp_path / "real", tmp_path / "models", *places, **settings)
 
@@ -105,14 +131,132 @@ def test_a_manifest_row_replays_its_image(made):
     assert float(row["d_logit"]) == pytest.approx(logit, abs=1e-5)
 
 
-def test_image_7_is_the_same_alone_and_in_any_batch(made):
+def test_every_score_is_that_of_the_class_s_own_discriminator(tmp_path, monkeypatch):
+    """Also where a later D lies in memory where an earlier one lay, and could inherit its cached weights."""
+    classes = [f"class{k}" for k in range(8)]
+    config = {**CONFIG, "classes": classes, "trained_on": classes}
+    for k, name in enumerate(classes):
+        torch.manual_seed(k)
+        save_model(tmp_path / "models" / name, *build(config), config)
+        (tmp_path / "real" / name).mkdir(parents=True)
+        (tmp_path / "real" / name / "photo.png").touch()
+    store = Store(np.zeros((8, 32, 32, 3), np.uint8), np.arange(8), ["photo.png"] * 8, classes)
+    places = [tmp_path / place for place in PLACES]
+    monkeypatch.setattr(balanced_set, "load_model", lambda *args: (gc.collect(), load_model(*args))[1])
+    write_balanced_set(store, tmp_path / "real", tmp_path / "models", *places, target=3, seed=5, truncation=1.0)
+    for k, name in enumerate(classes):
+        model = load_model(tmp_path / "models" / name)
+        rows = [row for row in _rows(tmp_path / "synthetic/manifest.csv") if row["class"] == name]
+        images = np.stack([np.asarray(Image.open(tmp_path / "synthetic" / row["file"])) for row in rows])
+        with torch.no_grad():
+            logits = model.D(to_float(torch.from_numpy(images).permute(0, 3, 1, 2)), torch.full((3,), k))
+        assert np.allclose([float(row["d_logit"]) for row in rows], logits, atol=1e-5)
+
+
+def _bytes(folder):
+    """Every file below a folder, by its path there."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path: data for path, data in files.items() if path.split("/")[0] in PLACES}
+
+
+def test_the_number_of_workers_changes_no_byte(made):
     root, make, store = made
-    G = load_model(root / "models/scab").G_ema
-    alone = next(sample(G, 0, "scab", [7], seed=1))[1]
-    for indices in (list(range(40)), [7, 3], list(range(30, -1, -1))):
-        drawn = {index: image for index, image, _ in sample(G, 0, "scab", indices, seed=1)}
-        assert np.array_equal(drawn[7], alone)
-    assert not np.array_equal(next(sample(G, 0, "scab", [7], seed=2))[1], alone)
+    for workers in (1, 3):
+        make(f"by{workers}", workers=workers, target=3 * BATCH + 5)
+    assert _bytes(root / "by1") == _bytes(root / "by3")
+    assert len(_bytes(root / "by1")) == 2 * 2 * (3 * BATCH + 5) + 2 + 2 * 3
+
+
+def test_more_images_leave_the_first_as_they_were(made):
+    root, make, store = made
+    make("few", target=BATCH + 3)
+    make("many", target=2 * BATCH + 7)
+    few, many = _bytes(root / "few"), _bytes(root / "many")
+    drawn = [path for path in few if path.startswith("synthetic/") and path.endswith(".png")]
+    assert len(drawn) == 2 * (BATCH + 3)
+    assert all(few[path] == many[path] for path in drawn)
+
+
+def test_two_processes_leave_the_bytes_of_one(made):
+    root, make, store = made
+    target = 4 * BATCH + 3
+    make("one", target=target)
+    write_store(root / "train", store.images, store.labels, store.files, CLASSES)
+    (root / "rank.py").write_text(
+        f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+from pipeline.gan import balanced_set, sampling
+from pipeline.gan.distributed import process_group
+from pipeline.images.store import load_store
+
+root = Path({str(root)!r})
+draw, drawn = sampling.Sampler.draw, []
+sampling.Sampler.draw = lambda self, batch: (drawn.append(batch), draw(self, batch))[1]
+with process_group("cpu") as ranks:
+    balanced_set.write_balanced_set(
+        load_store(root / "train", {CLASSES!r}), root / "real", root / "models",
+        *(root / "two" / place for place in {PLACES!r}),
+        target={target}, seed=5, truncation=1.0, ranks=ranks,
+    )
+(root / f"drawn{{ranks.rank}}").write_text(str(len(drawn)))
+""",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", root / "rank.py"]
+    subprocess.run(command, check=True, timeout=300)
+    assert _bytes(root / "one") == _bytes(root / "two")
+    assert [(root / f"drawn{rank}").read_text() for rank in (0, 1)] == ["5", "5"]  # each drew half, and no more
+
+
+def test_the_stores_are_what_write_store_writes(made):
+    root, make, store = made
+    make()
+    for name in ("a_synthetic", "a_augmented"):
+        packed = load_store(root / name, CLASSES)
+        write_store(root / "again", *packed)
+        for path in sorted((root / "again").iterdir()):
+            assert path.read_bytes() == (root / name / path.name).read_bytes()
+        assert sorted(os.listdir(root / "again")) == sorted(os.listdir(root / name))
+    assert not list(root.rglob("*logit.npy"))
+
+
+def test_a_full_disk_ends_the_work_at_once(made, monkeypatch):
+    root, make, store = made
+    calls, encode = [], balanced_set.encode_png
+
+    def full(images):
+        calls.append(len(images))
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return encode(images)
+
+    monkeypatch.setattr(balanced_set, "encode_png", full)
+    with pytest.raises(OSError, match="No space left"):
+        make(target=200 * BATCH, workers=2)
+    assert len(calls) < 20  # of 400: the pool may have begun a few before the error is seen
+    assert torch.get_num_threads() == 2
+    with ThreadPoolExecutor(1) as pool:  # a thread started later takes the number from torch's last word
+        assert pool.submit(torch.get_num_threads).result() == 2
+    assert not [t for t in threading.enumerate() if "ThreadPool" in t.name]
+
+
+def test_ctrl_c_ends_the_work_at_once(made, monkeypatch):
+    root, make, store = made
+    calls, encode = [], balanced_set.encode_png
+
+    def interrupted(images):
+        calls.append(len(images))
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return encode(images)
+
+    monkeypatch.setattr(balanced_set, "encode_png", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make(target=200 * BATCH, workers=2)
+    assert len(calls) < 20
+    assert not [t for t in threading.enumerate() if "ThreadPool" in t.name]
 
 
 def test_augmented_links_rather_than_copies(made):

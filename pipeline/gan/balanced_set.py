@@ -2,6 +2,11 @@
 
 Image 7 of a class is the same image whether 10 or 1,000 are drawn, and its manifest row says how to draw
 it again: class, seed and the hash of the generator.
+
+Work is handed out in whole batches, to the ranks of torchrun in turn and within a rank to its threads: torch
+and zlib leave the interpreter free, so threads do as well as processes. Each batch is drawn, scored, encoded
+and written by one thread, to places that follow from its number. What one rank could not know of another's
+batches goes through the disk, and no set is too large for the memory.
 """
 
 from __future__ import annotations
@@ -9,18 +14,22 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+import torch
+from torch.nn.utils import parametrize
 from tqdm import tqdm
 
 from pipeline import InputError
 from pipeline.gan.checkpoint import generator_sha256, load_model
-from pipeline.gan.sampling import sample
-from pipeline.images.store import Store, write_store
-
-PNG_COMPRESSION = 6
+from pipeline.gan.distributed import ALONE, Ranks, barrier
+from pipeline.gan.sampling import BATCH, Sampler, one_thread
+from pipeline.images.png import encode_png
+from pipeline.images.row_file import RowFile
+from pipeline.images.store import Store
 
 
 def images_per_class(target: str | int, largest: int) -> int:
@@ -65,8 +74,13 @@ def write_balanced_set(
     seed: int,
     truncation: float,
     device: str = "cpu",
+    workers: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """Draw `target` images of every class, and add what each class of train lacks to it.
+
+    With several ranks, all call it with the same places, inside `process_group`. No byte depends on `workers`
+    or `ranks`.
 
     Args:
         store: The train split.
@@ -79,66 +93,164 @@ def write_balanced_set(
         target: Images a class, see `images_per_class`.
         seed: Of the latents.
         truncation: Factor on z.
-        device: cpu or cuda.
+        device: cpu or cuda; with cuda, each rank uses the GPU of its local number.
+        workers: Threads of this rank; None for as many as torch computes with.
+        ranks: Which batches are this process's.
 
     Returns:
         `images_per_class`, and `synthetic/<class>`: synthetic images that `augmented_dir` has of each class.
+
+    Raises:
+        InputError: A model is missing, or of another class or resolution.
+        OSError: The disk is full, or a place cannot be written; other batches are then given up.
     """
     synthetic_dir, augmented_dir, real_dir = Path(synthetic_dir), Path(augmented_dir), Path(real_dir)
+    synthetic_store, augmented_store = Path(synthetic_store), Path(augmented_store)
     counts = np.bincount(store.labels, minlength=len(store.classes))
     count = images_per_class(target, int(counts.max()))
-    resolution = store.images.shape[1]
-    synthetic = np.empty((len(store.classes), count, resolution, resolution, 3), np.uint8)
-    rows, names = [], []
-    bar = tqdm(total=len(store.classes) * count, unit="img", desc="generate", disable=None)
-    for k, name in enumerate(store.classes):
-        folder = Path(models_dir) / name
-        model = load_model(folder, device)
-        if model.config["img_resolution"] != resolution or name not in model.config["trained_on"]:
-            raise InputError(
-                f"{folder}: expected a generator of '{name}' at {resolution} px, found one of "
-                f"{model.config['trained_on']} at {model.config['img_resolution']} px; run `dvc repro`."
-            )
-        sha256 = generator_sha256(folder)
-        (synthetic_dir / name).mkdir(parents=True)
-        label = model.config["classes"].index(name)
-        drawn = sample(model.G_ema, label, name, list(range(count)), seed=seed, truncation=truncation,
-                       D=model.D, device=device)  # fmt: skip
-        for index, image, logit in drawn:
-            file = f"{name}/{name}_seed{index:06d}.png"
-            Image.fromarray(image).save(synthetic_dir / file, compress_level=PNG_COMPRESSION)
-            synthetic[k, index] = image
-            rows.append([file, name, index, sha256, f"{logit:.6f}"])
-            names.append(Path(file).name)
-            bar.update()
-    bar.close()
-    _write_csv(synthetic_dir / "manifest.csv", ["file", "class", "seed", "generator_sha256", "d_logit"], rows)
-    labels = np.repeat(np.arange(len(store.classes)), count)
-    write_store(synthetic_store, synthetic.reshape(-1, *synthetic.shape[2:]), labels, names, store.classes)
-
-    images, labels, names, rows = [], [], [], []
-    for k, name in enumerate(store.classes):
-        (augmented_dir / name).mkdir(parents=True)
-        real = np.flatnonzero(store.labels == k)
-        files = [(real_dir / name / store.files[i], store.files[i], "real") for i in real]
-        missing = count - len(real)
-        for index in range(missing):
-            file = f"{name}_seed{index:06d}.png"
-            files.append((synthetic_dir / name / file, file, "synthetic"))
-        for source, file, origin in files:
-            link_or_copy(source, augmented_dir / name / file)
-            home = "data/split/train" if origin == "real" else "data/synthetic"
-            rows.append([f"{name}/{file}", name, origin, f"{home}/{name}/{file}"])
-            names.append(file)
-        images += [store.images[real], synthetic[k, :missing]]
-        labels += [k] * count
-    _write_csv(augmented_dir / "manifest.csv", ["file", "class", "origin", "source"], rows)
-    write_store(augmented_store, np.concatenate(images), np.array(labels), names, store.classes)
+    shape = (count, *store.images.shape[1:])
+    pixels = {name: RowFile(synthetic_store / f"{name}.npy", shape, np.uint8) for name in store.classes}
+    logits = {name: RowFile(synthetic_dir / name / ".d_logit.npy", (count,), np.float32) for name in store.classes}
+    if ranks.rank == 0:
+        synthetic_store.mkdir(parents=True, exist_ok=True)
+        for name in store.classes:
+            (synthetic_dir / name).mkdir(parents=True)
+            pixels[name].create()
+            logits[name].create()
+    barrier()
+    _draw(
+        store.classes, shape, Path(models_dir), synthetic_dir, pixels, logits, seed=seed, truncation=truncation,
+        device=f"cuda:{ranks.local_rank}" if device == "cuda" else device,
+        workers=workers or torch.get_num_threads(), ranks=ranks,
+    )  # fmt: skip
+    barrier()
+    if ranks.rank == 0:
+        _describe_synthetic(store.classes, count, Path(models_dir), synthetic_dir, synthetic_store, logits)
+        _assemble_augmented(store, counts, real_dir, synthetic_dir, pixels, augmented_dir, augmented_store)
     lacking = {f"synthetic/{name}": float(count - counts[k]) for k, name in enumerate(store.classes)}
     return {"images_per_class": float(count), **lacking}
 
 
-def _write_csv(path: Path, header: list[str], rows: list[list]) -> None:
+def _file(name: str, index: int) -> str:
+    return f"{name}_seed{index:06d}.png"
+
+
+def _draw(
+    classes: list[str],
+    shape: tuple[int, ...],
+    models_dir: Path,
+    synthetic_dir: Path,
+    pixels: dict[str, RowFile],
+    logits: dict[str, RowFile],
+    *,
+    seed: int,
+    truncation: float,
+    device: str,
+    workers: int,
+    ranks: Ranks,
+) -> None:
+    """This rank's batches of every class, as PNG files and as rows of the two arrays."""
+    count, resolution = shape[0], shape[1]
+    batches = range(-(-count // BATCH))  # of one class
+    numbered = [(name, batch) for name in classes for batch in batches]
+    mine = numbered[ranks.rank :: ranks.world_size]
+    total = sum(min(BATCH, count - batch * BATCH) for _, batch in mine)
+    with (
+        one_thread(),
+        ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        tqdm(total=total, unit="img", desc="generate", disable=True if ranks.rank else None) as bar,
+    ):
+        try:
+            for name in classes:
+                sampler = _sampler(models_dir / name, name, resolution, seed=seed, truncation=truncation, device=device)
+
+                def work(batch: int, name: str = name, sampler: Sampler = sampler) -> int:
+                    first = batch * BATCH
+                    kept = min(BATCH, count - first)
+                    images = sampler.draw(batch)
+                    scores = sampler.score(images)
+                    for index, png in enumerate(encode_png(images[:kept]), first):
+                        (synthetic_dir / name / _file(name, index)).write_bytes(png)
+                    pixels[name].write(first, images[:kept])
+                    logits[name].write(first, scores[:kept])
+                    return kept
+
+                # D's weights are divided by their spectral norm once, not once a batch. Once a class, as the
+                # cache goes by id(), which the next class's D may inherit.
+                with parametrize.cached():
+                    for done in as_completed([pool.submit(work, batch) for owner, batch in mine if owner == name]):
+                        bar.update(done.result())
+        except BaseException:  # a full disk, Ctrl-C: what has not begun never will
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _sampler(folder: Path, name: str, resolution: int, *, seed: int, truncation: float, device: str) -> Sampler:
+    model = load_model(folder, device)
+    if model.config["img_resolution"] != resolution or name not in model.config["trained_on"]:
+        raise InputError(
+            f"{folder}: expected a generator of '{name}' at {resolution} px, found one of "
+            f"{model.config['trained_on']} at {model.config['img_resolution']} px; run `dvc repro`."
+        )
+    label = model.config["classes"].index(name)
+    return Sampler(model.G_ema, label, name, seed=seed, truncation=truncation, D=model.D, device=device)
+
+
+def _describe_synthetic(
+    classes: list[str],
+    count: int,
+    models_dir: Path,
+    synthetic_dir: Path,
+    synthetic_store: Path,
+    logits: dict[str, RowFile],
+) -> None:
+    """The synthetic set's manifest, and its store's index."""
+
+    def rows() -> Iterator[list]:
+        for name in classes:
+            sha256 = generator_sha256(models_dir / name)
+            for i, logit in enumerate(logits[name].read()):
+                yield [f"{name}/{_file(name, i)}", name, i, sha256, f"{logit:.6f}"]
+            logits[name].path.unlink()
+
+    _write_csv(synthetic_dir / "manifest.csv", ["file", "class", "seed", "generator_sha256", "d_logit"], rows())
+    index = ([_file(name, i), name] for name in classes for i in range(count))
+    _write_csv(synthetic_store / "index.csv", ["file", "class"], index)
+
+
+def _assemble_augmented(
+    store: Store,
+    counts: np.ndarray,
+    real_dir: Path,
+    synthetic_dir: Path,
+    pixels: dict[str, RowFile],
+    augmented_dir: Path,
+    augmented_store: Path,
+) -> None:
+    """Train, filled up with synthetic images, as linked files, as a manifest and as a store."""
+    augmented_store.mkdir(parents=True, exist_ok=True)
+    rows, index = [], []
+    for k, name in enumerate(store.classes):
+        (augmented_dir / name).mkdir(parents=True)
+        real = np.flatnonzero(store.labels == k)
+        synthetic = pixels[name].read()
+        missing = len(synthetic) - len(real)
+        files = [(real_dir / name / store.files[i], store.files[i], "real", "data/split/train") for i in real]
+        names = [_file(name, i) for i in range(missing)]
+        files += [(synthetic_dir / name / file, file, "synthetic", "data/synthetic") for file in names]
+        for source, file, origin, home in files:
+            link_or_copy(source, augmented_dir / name / file)
+            rows.append([f"{name}/{file}", name, origin, f"{home}/{name}/{file}"])
+            index.append([file, name])
+        arrays = RowFile(augmented_store / f"{name}.npy", synthetic.shape, np.uint8)
+        arrays.create()
+        arrays.write(0, store.images[real])
+        arrays.write(len(real), synthetic[:missing])
+    _write_csv(augmented_dir / "manifest.csv", ["file", "class", "origin", "source"], rows)
+    _write_csv(augmented_store / "index.csv", ["file", "class"], index)
+
+
+def _write_csv(path: Path, header: list[str], rows: Iterable[list]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as f:
         writer = csv.writer(f, lineterminator="\n")
         writer.writerow(header)

@@ -38,7 +38,7 @@ from pipeline.images.seeding import stream_state
 from pipeline.resume import TrainingState, fingerprint
 
 PREVIEWS_PER_CLASS = 8
-SCORED_PER_CLASS = 32  # samples a tick, for its KID, coverage and spread
+SCORED_PER_CLASS = 64  # samples a tick, for its KID, coverage and spread
 LOGGED = ("D_loss", "G_loss", "real_logits", "fake_logits", "D_accuracy")  # means over a tick's steps
 FLIPS = {"vertical": 2, "horizontal": 3}
 
