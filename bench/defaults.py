@@ -32,6 +32,8 @@ BASE: dict[str, Any] = {
 }  # fmt: skip
 JOINT_SHARE = 0.75  # of the images, where the rest specialises the joint model
 
+ADAPTIVE: dict[str, Any] = {"augment_p": "adaptive", "ada_kimg": 20.0}
+
 # factor -> name -> what is changed from BASE; "mode" is how the images are spent
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "base": {"least squares, batch_norm / projection, 2e-4 / 1e-3": {}},
@@ -51,7 +53,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "augmentation": {
         "none": {"augmentation": []},
         "color, translation, cutout": {"augmentation": ["color", "translation", "cutout"]},
-        "adaptive": {"augment_p": "adaptive", "ada_kimg": 20.0},
+        "adaptive": ADAPTIVE,
     },
     "D's restraint": {
         "no R1": {"r1_gamma": 0.0},
@@ -62,6 +64,12 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "rates (G / D)": {
         "2e-4 / 2e-4": {"D_lr": 2e-4},
         "4e-4 / 2e-3": {"G_lr": 4e-4, "D_lr": 2e-3},
+    },
+    "adaptive, and": {
+        "hinge": {**ADAPTIVE, "loss": "hinge"},
+        "LeCam 0.3": {**ADAPTIVE, "lecam": 0.3, "lecam_from_kimg": 4.0},
+        "4e-4 / 2e-3": {**ADAPTIVE, "G_lr": 4e-4, "D_lr": 2e-3},
+        "4e-4 / 2e-3, joint, then each class": {**ADAPTIVE, "G_lr": 4e-4, "D_lr": 2e-3, "mode": "specialised"},
     },
     "mode": {
         "joint, then each class": {"mode": "specialised"},

@@ -214,7 +214,8 @@ def test_the_checkpoint_with_the_lowest_kid_is_exported_not_the_last(leaves, tmp
     finals = _train(leaves, tmp_path / "a", score=score)
     assert finals["best_kimg"] == 0.032
     model = load_model(tmp_path / "a")
-    again = training_loop._samples(model.G_ema, CLASSES, {"red": 0, "blue": 1}, training_loop.SCORED_PER_CLASS, SETTINGS["seed"], "cpu")
+    count = training_loop.SCORED_PER_CLASS
+    again = training_loop._samples(model.G_ema, CLASSES, {"red": 0, "blue": 1}, count, SETTINGS["seed"], "cpu")
     assert all(np.array_equal(again[name], shown[1][name]) for name in CLASSES)
     assert not np.array_equal(again["red"], shown[4]["red"])
     assert (tmp_path / "a/final.png").read_bytes() == (tmp_path / "a/samples/00000004.png").read_bytes()
