@@ -112,6 +112,29 @@ def test_a_killed_training_ends_with_the_weights_of_one_never_killed(leaves, tmp
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "cut" / file).read_bytes()
 
 
+def test_what_ada_has_gathered_since_it_last_moved_p_survives_a_kill(leaves, tmp_path, monkeypatch):
+    """Killed between two of its moves, and again before the next: as killed once, there."""
+    for name, kills in [("once", [64]), ("twice", [48, 64])]:
+        (tmp_path / name).mkdir()
+        for at in kills:
+            _train_and_kill(leaves, tmp_path / name, monkeypatch, at=at, **STATEFUL["adaptive"])
+    once, twice = (
+        resume.TrainingState(tmp_path / name / "state", next((tmp_path / name / "state").iterdir()).name).load()
+        for name in ("once", "twice")
+    )
+    assert once["step"] == twice["step"] == 7
+    assert once["tensors"]["sign_sum"].abs() > 0
+    for key, value in once["tensors"].items():
+        assert torch.equal(value, twice["tensors"][key]), key
+
+
+def test_labels_fade_in_while_training(leaves, tmp_path):
+    _train(leaves, tmp_path / "a", total_kimg=0.032, transition_kimg=(0.012, 0.052))
+    for network in _weights(tmp_path / "a").values():
+        strengths = [value.item() for key, value in network.items() if key.endswith("strength")]
+        assert strengths and strengths == pytest.approx([0.5] * len(strengths))
+
+
 @pytest.mark.parametrize("changes", STATEFUL.values(), ids=STATEFUL)
 def test_every_choice_changes_what_is_trained(leaves, tmp_path, changes):
     _train(leaves, tmp_path / "plain")
