@@ -71,6 +71,11 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "4e-4 / 2e-3": {**ADAPTIVE, "G_lr": 4e-4, "D_lr": 2e-3},
         "4e-4 / 2e-3, joint, then each class": {**ADAPTIVE, "G_lr": 4e-4, "D_lr": 2e-3, "mode": "specialised"},
     },
+    "shipped": {
+        "adaptive to 0.4 within 10 kimg, 4e-4 / 2e-3": {
+            **ADAPTIVE, "ada_target": 0.4, "ada_kimg": 10.0, "G_lr": 4e-4, "D_lr": 2e-3,
+        },
+    },
     "mode": {
         "joint, then each class": {"mode": "specialised"},
         "joint, then each class, FreezeD 1": {"mode": "specialised", "freeze_D": 1},
@@ -238,7 +243,7 @@ def table(arguments: argparse.Namespace) -> None:
     for row in rows:
         groups[row["run"][2], row["run"][3]][row["run"][1]].append(row)
     sets = sorted({row["run"][1] for row in rows})
-    head = [f"{name}: {figure}" for name in sets for figure in ("KID", "coverage", "macro-F1")]
+    head = [f"{name}: {figure}" for name in sets for figure in ("KID", "coverage", "macro-F1", "seeds")]
     lines = ["| factor | variant | " + " | ".join(head) + " |", "| --- " * (2 + len(head)) + "|"]
     for factor, variants in VARIANTS.items():
         for variant in variants:
@@ -248,6 +253,7 @@ def table(arguments: argparse.Namespace) -> None:
                 for key in ("kid_val", "coverage_val", "macro_f1"):
                     values = [row[key] for row in some]
                     cells.append(f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+                cells.append(str(len(some)))
             lines.append(f"| {factor} | {variant} | " + " | ".join(cells) + " |")
     out.with_suffix(".md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

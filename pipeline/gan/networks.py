@@ -192,7 +192,7 @@ class Discriminator(nn.Module):
         """Args: images (N, 3, R, R) in [-1, 1]; labels (N,) int64. Returns (N,) logits."""
         x = self.label_image(images, labels)
         for conv in self.convs:
-            x = nn.functional.leaky_relu(conv(x), 0.2)  # (N, C, r, r)
+            x = nn.functional.leaky_relu(conv(x), 0.2, inplace=True)  # (N, C, r, r)
         return self.to_logit(x).flatten() + self.project(x, labels)
 
 
