@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -164,8 +163,9 @@ def peak_memory_mb(resolution: int, batch_size: int, channels: int, precision: s
 
 
 def resident_mb() -> float:
-    """Largest so far, of this process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    """Largest so far, of this process; getrusage's figure would begin at that of the process that started it."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1000
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ CONFIG = {
     "G_conditioning": "batch_norm", "D_conditioning": "projection", "spectral_norm": True, "transitional": False,
 }  # fmt: skip
 MEASURE = """
-import resource, sys, tempfile
+import sys, tempfile
 import numpy as np
 from pipeline.gan.training_loop import train
 images = {name: np.zeros((8, 64, 64, 3), np.uint8) for name in "ab"}
@@ -23,7 +23,8 @@ train(images, ["a", "b"], tempfile.mkdtemp(), seed=0, total_kimg=0.001 * batch_s
       z_dim=100, G_channels=32, D_channels=32, G_lr=1e-4, D_lr=1e-4, betas=(0, .9), loss="hinge", r1_gamma=0.0,
       r1_interval=16, augmentation=["translation", "cutout"], flips=["horizontal"], ema_half_life_kimg=1,
       ema_rampup=None, preview_kimg=1e6, precision="fp32")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(int(status["VmHWM"].split()[0]) * 1024)  # ru_maxrss would begin at the size of the process that started this one
 """
 
 

@@ -81,7 +81,7 @@ def test_nothing_is_frozen_that_starts_from_scratch(root, tmp_path):
 
 
 def test_2e_4_without_a_dot_is_a_number(root, tmp_path):
-    text = (root / "params.yaml").read_text().replace("G_lr: 0.0002", "G_lr: 2e-4", 1)
+    text = (root / "params.yaml").read_text().replace("G_lr: 0.0004", "G_lr: 2e-4", 1)
     (tmp_path / "params.yaml").write_text(text)
     assert load_params(tmp_path / "params.yaml").train_gan.G_lr == pytest.approx(2e-4)
 

@@ -15,9 +15,9 @@ from pipeline.gan.architectures import build
 
 # Of the weights: themselves, gradients, Adam's two moments; G once more as its average
 COPIES_OF_WEIGHTS = 5
-# Over what autograd keeps: gradients of activations, batches, augmentation, workspaces of the kernels.
-# Measured on CPU at 64 and 128 px, fp32: 1.2 to 1.6 (tests/test_memory.py holds it to that)
-WORKING_SHARE = 1.6
+# Over what autograd keeps, for gradients, batches, augmentation and the kernels' workspaces. A CPU was seen to take
+# 1.6 to 1.8 times that at 64 px in fp32; tests/test_memory.py holds the estimate between it and twice it
+WORKING_SHARE = 2.0
 FITTING = 0.7  # of a batch that did not fit, where it took all the memory before it failed
 CGROUP_FILES = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
