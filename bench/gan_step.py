@@ -151,11 +151,11 @@ def compare(resolution: int, batch_size: int, num_classes: int, channels: int, a
     return row
 
 
-def peak_memory_mb(resolution: int, batch_size: int, channels: int, precision: str) -> float:
+def peak_memory_mb(num_classes: int, resolution: int, batch_size: int, channels: int, precision: str) -> float:
     """Of the engine in a process of its own, on a CPU: its largest resident size."""
     code = (
-        f"from bench import gan_step as b; b.engine(b.leaves(4, {resolution}, 64), steps=3, batch_size={batch_size}, "
-        f"channels={channels}, precision='{precision}', device='cpu'); print(b.resident_mb())"
+        f"from bench import gan_step as b; b.engine(b.leaves({num_classes}, {resolution}, 64), steps=3, "
+        f"batch_size={batch_size}, channels={channels}, precision='{precision}', device='cpu'); print(b.resident_mb())"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
@@ -189,7 +189,9 @@ def main() -> None:
         if arguments.device == "cpu":
             for row in rows:
                 row["peak_memory_mb"] = round(
-                    peak_memory_mb(row["resolution"], row["batch_size"], row["channels"], arguments.precision)
+                    peak_memory_mb(
+                        row["num_classes"], row["resolution"], row["batch_size"], row["channels"], arguments.precision
+                    )
                 )
     if arguments.json:
         arguments.json.write_text(json.dumps({**describe(arguments.device), "rows": rows}, indent=2) + "\n")
