@@ -236,7 +236,7 @@ def _scored_by(kids):
 def test_the_checkpoint_with_the_lowest_kid_is_exported_not_the_last(leaves, tmp_path):
     score, shown = _scored_by([0.5, 0.1, 0.4, 0.3, 0.2, 0.1])
     finals = _train(leaves, tmp_path / "a", score=score)
-    assert finals["best_kimg"] == 0.032
+    assert finals["best_kimg"] == 0.032 and finals["kid_val"] == 0.1
     model = load_model(tmp_path / "a")
     count = training_loop.SCORED_PER_CLASS
     again = training_loop._samples(model.G_ema, CLASSES, {"red": 0, "blue": 1}, count, SETTINGS["seed"], "cpu")
@@ -244,7 +244,9 @@ def test_the_checkpoint_with_the_lowest_kid_is_exported_not_the_last(leaves, tmp
     assert not np.array_equal(again["red"], shown[4]["red"])
     assert (tmp_path / "a/final.png").read_bytes() == (tmp_path / "a/samples/00000004.png").read_bytes()
     with open(tmp_path / "a/history.csv", newline="") as f:
-        assert [float(row["kid"]) for row in csv.DictReader(f)] == [0.5, 0.1, 0.4, 0.3, 0.2]
+        rows = list(csv.DictReader(f))
+    assert [float(row["kid"]) for row in rows] == [0.5, 0.1, 0.4, 0.3, 0.2]
+    assert finals["D_loss"] == pytest.approx(float(rows[1]["D_loss"]), abs=1e-5)
 
 
 def test_what_specialisation_starts_from_is_kept_where_nothing_beats_it(leaves, tmp_path):

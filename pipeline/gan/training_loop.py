@@ -156,9 +156,10 @@ def train(
         ranks: Who this process is among those that train together.
 
     Returns:
-        Final metrics of the exported checkpoint: the means of the last tick, `best_kimg`, `kid_val` and
-        `coverage_val` where there is a score, `spread/<class>` (pixel spread of samples over that of the real
-        images, near 0 where the class has collapsed to one picture), `stopped/<fault>` where one ended it.
+        Metrics of the exported checkpoint: the means of its tick (none for what `init` gave), `best_kimg`,
+        `kid_val` and `coverage_val` where there is a score, `spread/<class>` (pixel spread of samples over that
+        of the real images, near 0 where the class has collapsed to one picture), `stopped/<fault>` where one
+        ended it.
 
     Raises:
         InputError: A batch that does not fit, a state that is damaged, or a fault (see `health`) before
@@ -311,9 +312,10 @@ def train(
             previews = np.concatenate([some[:PREVIEWS_PER_CLASS] for some in drawn.values()])
             grid(previews, PREVIEWS_PER_CLASS).save(grids_dir / f"{step:08d}.png")
             figures = {} if score is None else score(drawn)
+            figures |= {f"spread/{name}": s for name, s in _spreads(drawn, images).items()}
             if (kid := figures.get("kid", -float(step))) < best["kid"]:  # no kid: the latest is the best
-                best.update(kid=kid, step=step, G_ema=_clone(G_ema), D=_clone(D))
-            return figures | {f"spread/{name}": s for name, s in _spreads(drawn, images).items()}
+                best.update(kid=kid, step=step, figures=figures, G_ema=_clone(G_ema), D=_clone(D))
+            return figures
 
         if init is not None and first_step == 0 and ranks.rank == 0:
             tick(0)  # it may be that nothing beats what it starts from
@@ -384,11 +386,10 @@ def train(
         shutil.copyfile(out_dir / f"samples/{best['step']:08d}.png", out_dir / "final.png")
         save_film(sorted((out_dir / "samples").glob("*.png")), out_dir / "training.gif")
 
-    finals = {name: history[-1][name] for name in LOGGED} | {"best_kimg": best_kimg}
-    drawn = _samples(G_ema, config["classes"], present, SCORED_PER_CLASS, seed, device)
-    figures = {} if score is None else score(drawn)
+    figures = best["figures"]
+    finals = {name: row[name] for row in history if row["step"] == best["step"] for name in LOGGED}
+    finals |= {"best_kimg": best_kimg} | {key: value for key, value in figures.items() if key.startswith("spread/")}
     finals |= {f"{name}_val": figures[name] for name in ("kid", "coverage") if name in figures}
-    finals |= {f"spread/{name}": spread for name, spread in _spreads(drawn, images).items()}
     return finals | ({} if fault is None else {f"stopped/{fault[0]}": 1.0})
 
 
