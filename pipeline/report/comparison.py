@@ -36,7 +36,7 @@ from pipeline.measure.verdict import (
     sentence,
     sgan_sentence,
 )
-from pipeline.report import page, plots
+from pipeline.report import html, page, plots
 from pipeline.report.results import (
     Manifest,
     Predictions,
@@ -165,7 +165,7 @@ def compare_predictions(
     (out_dir / "verdict.txt").write_text("\n".join(outcome.sentences) + "\n", encoding="utf-8")
 
     drawn = _draw(out_dir / "plots", curves, arms, budgets, classes, test_counts, confidence)
-    html = page.render(
+    document = page.render(
         page.Contents(
             sentences=outcome.sentences,
             verdict=outcome.overall.verdict,
@@ -192,7 +192,7 @@ def compare_predictions(
             },
         )
     )
-    (out_dir / "report.html").write_text(html, encoding="utf-8")
+    (out_dir / "report.html").write_text(document, encoding="utf-8")
     if report:
         report(metrics, 0)
     return metrics
@@ -424,7 +424,7 @@ def _draw(
 
 def _existing(pictures: Mapping[str, str | Path]) -> dict[str, Path]:
     for title, path in pictures.items():
-        if Path(path).suffix.lower() not in page.MEDIA_TYPES or not Path(path).is_file():
-            kinds = ", ".join(page.MEDIA_TYPES)
+        if Path(path).suffix.lower() not in html.MEDIA_TYPES or not Path(path).is_file():
+            kinds = ", ".join(html.MEDIA_TYPES)
             raise InputError(f"{path}: expected a picture ({kinds}) for '{title}', found none; run `dvc repro`.")
     return {title: Path(path) for title, path in pictures.items()}

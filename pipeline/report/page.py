@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from pipeline.measure.verdict import MIN_UNITS
+from pipeline.report.html import fill, inline
 from pipeline.report.plots import arm_color, arm_marker
 from pipeline.report.template import PAGE, STYLE
-
-MEDIA_TYPES = {
-    ".png": "image/png",
-    ".gif": "image/gif",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".webp": "image/webp",
-}
 
 # How far above always naming the largest class the border's colour may get before the page warns.
 SHORTCUT_MARGIN = 0.10
@@ -65,14 +56,11 @@ class Contents(NamedTuple):
 
 def render(contents: Contents) -> str:
     """The page's HTML, the same for the same contents; every name in it is escaped."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["code"] = _code
     arms = [row for row in contents.rows if not row["budget"]]
     names = [row["arm"] for row in arms]
     extractors = _extractors(contents.fidelity)
-    return environment.from_string(PAGE).render(
+    return fill(
+        PAGE,
         c=contents,
         style=Markup(STYLE),
         arms=arms,
@@ -95,13 +83,6 @@ def render(contents: Contents) -> str:
         percent=lambda share: f"{share:.0%}",
         min_units=MIN_UNITS,
     )
-
-
-def inline(path: str | Path) -> str:
-    """A picture as a `data:` address."""
-    path = Path(path)
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f"data:{MEDIA_TYPES[path.suffix.lower()]};base64,{data}"
 
 
 def audit_summary(audit: Mapping[str, Any]) -> dict[str, list]:
@@ -168,11 +149,6 @@ def audit_summary(audit: Mapping[str, Any]) -> dict[str, list]:
         if audit.get(key)
     ]
     return {"facts": facts, "warnings": warnings, "lines": lines, "tables": tables}
-
-
-def _code(text: str) -> Markup:
-    """Escaped text with `x` as code."""
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _extractors(fidelity: Mapping[str, Any]) -> list[str]:
