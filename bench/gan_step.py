@@ -110,7 +110,7 @@ def flops_an_image(config: dict[str, Any], batch_size: int) -> float:
 def compare(resolution: int, batch_size: int, num_classes: int, channels: int, arguments: argparse.Namespace) -> dict:
     """One row: images/s of both, in turns."""
     device = arguments.device
-    from pipeline.gan.training_loop import autocast_dtype
+    from pipeline.gan.precision import autocast_dtype
 
     dtype = autocast_dtype(device, arguments.precision) or torch.float32
     images = leaves(num_classes, resolution, max(64, 256 // num_classes))

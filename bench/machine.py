@@ -11,6 +11,8 @@ def describe(device: str) -> dict[str, object]:
     """Device, cores, and the versions that matter."""
     import torch
 
+    from pipeline.gan.precision import autocast_dtype
+
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -20,7 +22,7 @@ def describe(device: str) -> dict[str, object]:
         "device": torch.cuda.get_device_name() if device == "cuda" else name,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "bf16_in_hardware": bool(device == "cuda" or torch.cpu._is_avx512_bf16_supported()),
+        "faster_in_bf16": autocast_dtype(device, "auto") is not None,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }

@@ -105,7 +105,7 @@ def measure_images_per_second(params: Params, *, num_classes: int, img_resolutio
     import torchvision
 
     from pipeline.gan.architectures import build
-    from pipeline.gan.training_loop import autocast_dtype
+    from pipeline.gan.precision import autocast_dtype
     from pipeline.learn import sgan_networks
 
     section = params.train_gan

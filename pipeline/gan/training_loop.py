@@ -32,6 +32,7 @@ from pipeline.gan.health import Tick, diagnose
 from pipeline.gan.losses import LOSSES
 from pipeline.gan.memory import check_batch, free_bytes, named_when_out_of_memory
 from pipeline.gan.penalties import DStep, build_penalties
+from pipeline.gan.precision import autocast_dtype
 from pipeline.gan.previews import grid, save_film
 from pipeline.gan.sampling import sample, to_float
 from pipeline.images.seeding import stream_state
@@ -43,15 +44,6 @@ LOGGED = ("D_loss", "G_loss", "real_logits", "fake_logits", "D_accuracy")  # mea
 FLIPS = {"vertical": 2, "horizontal": 3}
 
 Score = Callable[[dict[str, np.ndarray]], dict[str, float]]
-
-
-def autocast_dtype(device: str, precision: str) -> torch.dtype | None:
-    """bfloat16 where it is asked for, or where `auto` finds hardware for it; None for float32."""
-    if precision == "auto":
-        cuda = device == "cuda" and torch.cuda.is_bf16_supported()
-        cpu = device == "cpu" and torch.cpu._is_avx512_bf16_supported()
-        return torch.bfloat16 if cuda or cpu else None
-    return {"bf16": torch.bfloat16, "fp32": None}[precision]
 
 
 def train(
