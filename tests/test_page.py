@@ -164,9 +164,14 @@ def test_everything_is_written_and_agrees(world):
     lines = (out / "verdict.txt").read_text().splitlines()
     assert "54 test images, 3 seeds" in lines[0] and "`rare`" in lines[2] and "SGAN" in lines[-1]
     pngs = {p.name for p in (out / "plots").iterdir()}
-    assert pngs == {"arms.png", "recall.png", "learning_curves.png", "label_budget.png"} | {
-        f"confusion_{arm}.png" for arm in ARMS
-    }
+    assert pngs == {
+        "arms.png",
+        "recall.png",
+        "learning_curves.png",
+        "label_budget.png",
+        "effects.png",
+        "reliability.png",
+    } | {f"confusion_{arm}.png" for arm in ARMS}
 
 
 def test_metrics_are_those_of_plain_code(world):

@@ -155,7 +155,8 @@ def test_draws_depend_on_the_seed_and_nothing_else():
 def test_one_seed_and_single_image_classes_do_not_break():
     result = compare_arms([0, 1, 1], {"real": [[0, 1, 0]]}, classes=["a", "b"], resamples=50)
     assert result["real"].metrics["accuracy"].n_seeds == 1
-    assert result["real"].metrics["recall/a"][:3] == (1.0, 1.0, 1.0)
+    found = result["real"].metrics["recall/a"]
+    assert found.mean == found.upper == 1.0 and found.lower < 0.5  # one image right is not certainty
 
 
 def test_shapes_are_checked():

@@ -18,6 +18,7 @@ from pipeline.measure.verdict import (
 )
 
 UP, ZERO, DOWN = (0.02, 0.10), (-0.04, 0.05), (-0.10, -0.02)
+BELOW, JUST_DOWN, JUST_UP = (-0.05, 0.04), (-0.10, -0.001), (0.001, 0.10)
 WIDE = (-0.20, 0.25)
 
 
@@ -40,7 +41,13 @@ def differences(real, balanced, classic) -> dict[str, Interval]:
         (UP, UP, (0.0, 0.1), "classic", "no_evidence", "classic"),  # touching zero is not above it
         (ZERO, ZERO, DOWN, "classic", "hurts", "classic"),
         (ZERO, DOWN, ZERO, "balanced", "hurts", "balanced"),
-        (DOWN, ZERO, ZERO, "classic", "hurts", "real"),
+        (DOWN, ZERO, BELOW, "classic", "hurts", "real"),
+        # Worse than plain photographs, but no worse than the recipe without the synthetic images: not their fault.
+        (DOWN, ZERO, ZERO, "classic", "no_evidence", "real"),
+        # Two chances to be found harmful: each needs the stronger evidence of half the risk.
+        (ZERO, ZERO, JUST_DOWN, "classic", "no_evidence", "classic"),
+        (JUST_DOWN, ZERO, BELOW, "classic", "no_evidence", "real"),
+        (JUST_UP, JUST_UP, JUST_UP, "classic", "helps", "classic"),  # all at once: no correction
         # Worse than a control that is not the matched one: classic augmentation is better, images do not hurt.
         (ZERO, ZERO, DOWN, "balanced", "no_evidence", "classic"),
         (UP, UP, WIDE, "classic", "too_little_data", "classic"),
@@ -51,7 +58,11 @@ def test_rules(real, balanced, classic, matched, expected, control):
     verdict = decide(differences(real, balanced, classic), matched=matched)
     assert verdict.verdict == expected
     assert verdict.control == control
-    assert verdict.difference == verdict.evidence.differences[control]
+    assert verdict.difference.mean == verdict.evidence.differences[control].mean
+    # What is quoted agrees with what is said.
+    assert (verdict.difference.lower > 0) == (expected == "helps")
+    if expected == "hurts":
+        assert verdict.difference.upper < 0
 
 
 def test_an_undecided_verdict_quotes_the_control_that_left_it_so():

@@ -7,16 +7,27 @@ one draw of seeds serves all arms, so that what the arms share cancels in their 
 Images are drawn class by class, so that no class vanishes, and in whole groups (photos of one leaf) where
 groups are given. From n units n - 1 are drawn (Rao and Wu 1988, "Resampling inference with complex survey
 data", section 3): with the usual n draws the variance comes out too small by (n - 1) / n, which is a fifth
-for five seeds or five test images.
+for five seeds or five test images. A class with a single unit cannot be resampled; it gets the variance between
+units that the other classes have, for otherwise its figure would pass for certain.
 
 Resampling both factors at once counts the variance of their interaction thrice (Owen 2007, "The pigeonhole
 bootstrap", theorem 3), resampling one at a time counts it once in each. So the three are all made, and
 
-    V = V_images + max(V_seeds - V_shared, 0),   V_shared = V_both - V_images - V_seeds
+    V = V_images + max(V_seeds - c V_shared, 0),   V_shared = V_both - V_images - V_seeds
 
-estimates the true variance; V_shared is the interaction's. The interval takes its shape (skewness) from the
-joint resamples, its width from V, and Student's t for the few seeds (Welch and Satterthwaite's degrees of
-freedom).
+estimates the variance; V_shared is the interaction's, which is in V_images already. The literature on readers and
+cases in radiology has the same layout and the same sum (Obuchowski and Rockette 1995; Hillis 2007, "A comparison of
+denominator degrees of freedom methods for multiple observer ROC analysis"), with c = 1. From three or five seeds
+V_seeds is so uncertain that it falls below V_shared about as often as not, and an interval that then takes seeds for
+harmless is too narrow. c = 3/4 gives means over classes the coverage that they claim; for the recall of one class c
+is 1/2, since a training leans to some classes of its own, which cancels in a mean. See bench/results/coverage.json.
+
+The interval is Student's t around the mean over seeds, with Satterthwaite's degrees of freedom: those of the seeds,
+and those of each class by itself, because macro-F1 gives the three images of a rare class as much weight as the
+eighty of a common one, and its uncertainty then rests on two degrees of freedom and not on the number of all images.
+A score from 0 to 1 of one arm has Wilson's interval at the effective number of images (Korn and Graubard 1998,
+"Confidence intervals for proportions with small expected number of positive counts estimated from survey data"), so
+that eight right out of eight is not called certain.
 """
 
 from __future__ import annotations
@@ -26,10 +37,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtr, stdtrit
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 REFERENCES = ("real", "balanced", "classic")
+SHARED_TAKEN_OFF, SHARED_TAKEN_OFF_RECALL = 0.75, 0.5  # c of the formula above
+POWER = 0.8
 
 
 class Interval(NamedTuple):
@@ -41,6 +54,9 @@ class Interval(NamedTuple):
         upper: Of the interval.
         n_test: Test images.
         n_seeds: Training seeds; with 1 the interval says nothing about training again.
+        standard_error: Of the mean, over test images and seeds. NaN: not given; then the interval is taken for a
+            normal one of 95%.
+        dof: Degrees of freedom of the standard error.
     """
 
     mean: float
@@ -48,19 +64,45 @@ class Interval(NamedTuple):
     upper: float
     n_test: int
     n_seeds: int
+    standard_error: float = float("nan")
+    dof: float = float("inf")
 
     @property
     def half_width(self) -> float:
         """Half the interval's width."""
         return (self.upper - self.lower) / 2
 
+    @property
+    def _error(self) -> float:
+        return self.half_width / _t(0.975, np.inf) if np.isnan(self.standard_error) else self.standard_error
+
+    @property
+    def p(self) -> float:
+        """Two-sided, of no difference; below 1 - c exactly where the interval of confidence c leaves 0 out."""
+        if self._error == 0:
+            return float(self.mean == 0)
+        return float(2 * stdtr(min(self.dof, 1e9), -abs(self.mean) / self._error))
+
+    def at(self, confidence: float) -> Interval:
+        """The same difference with an interval of another confidence."""
+        reach = _t(0.5 + confidence / 2, self.dof) * self._error
+        return self._replace(lower=max(self.mean - reach, -1.0), upper=min(self.mean + reach, 1.0))
+
+    def detectable(self, confidence: float = 0.95) -> float:
+        """The smallest true difference that would leave 0 outside its interval in four of five experiments like this.
+
+        (t_(1-α/2) + t_0.8) standard errors (Cohen 1988, "Statistical power analysis", chapter 2, with the
+        experiment's own standard error): 1.4 times the half-width where degrees of freedom are many.
+        """
+        return float((_t(0.5 + confidence / 2, self.dof) + _t(POWER, self.dof)) * self._error)
+
 
 class ArmStatistics(NamedTuple):
     """What is known of one arm.
 
     Attributes:
-        metrics: name → interval; names are `METRICS` and `recall/<class>`.
-        differences: reference arm → name → interval of (this arm - reference).
+        metrics: name → interval; names are `METRICS`, `recall/<class>` and those of `per_image`.
+        differences: other arm → name → interval of (this arm - other).
     """
 
     metrics: dict[str, Interval]
@@ -124,6 +166,8 @@ def compare_arms(
     seeds: Mapping[str, Sequence[int]] | None = None,
     groups: Sequence[str] | None = None,
     references: Sequence[str] = REFERENCES,
+    pairs: Sequence[tuple[str, str]] = (),
+    per_image: Mapping[str, Mapping[str, ArrayLike]] | None = None,
     resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -138,7 +182,10 @@ def compare_arms(
             others are resampled independently. `None`: rows 0, 1, … are the seeds.
         groups: N group names; images of one group are drawn together, within their class. `None`: every
             image by itself.
-        references: Arms to subtract, where present.
+        references: Arms to subtract from every other arm, where present.
+        pairs: Further differences, (arm, arm to subtract), where both are present.
+        per_image: arm → name → (seeds, N) figures whose mean is a further metric, 0 or more (Brier scores); the same
+            names for every arm.
         resamples: Bootstrap resamples.
         confidence: Of the intervals, e.g. 0.95.
         seed: Of the draws.
@@ -154,11 +201,14 @@ def compare_arms(
     for arm, p in arrays.items():
         if p.ndim != 2 or p.shape[1] != len(labels):
             raise ValueError(f"predicted[{arm!r}] must be (seeds, {len(labels)}). Got {p.shape} instead.")
-    weights, units = _image_weights(labels, groups, len(classes), resamples, seed)
+    unit_of = independent_units(labels, groups, len(classes))
+    units = np.array([unit_of[labels == k].max(initial=-1) + 1 for k in range(len(classes))])
+    weights = _image_weights(labels, unit_of, units, resamples, seed)
 
     seed_weights: dict[tuple[int, ...], np.ndarray] = {}
     replicates: dict[str, _Replicates] = {}
     names: dict[str, tuple[int, ...]] = {}
+    extra = list(next(iter(per_image.values()))) if per_image else []
     for arm, p in arrays.items():
         key = tuple(seeds[arm]) if seeds is not None else tuple(range(len(p)))
         if len(key) != len(p):
@@ -166,33 +216,44 @@ def compare_arms(
         if key not in seed_weights:
             rng = np.random.default_rng([seed, 0x5EED, len(seed_weights)])
             seed_weights[key] = _unit_weights(len(key), resamples, rng) / len(key)  # rows sum to 1
-        replicates[arm] = _replicate(labels, p, len(classes), weights, seed_weights[key])
+        figures = [np.asarray(per_image[arm][name], dtype=float) for name in extra] if per_image else []
+        replicates[arm] = _replicate(labels, p, figures, unit_of, units, weights, seed_weights[key])
         names[arm] = key
 
-    metric_names = [*METRICS, *(f"recall/{c}" for c in classes)]
-    # A recall rests on the units of its class alone, the other metrics on all of them.
-    within = np.maximum(units - 1, 1)
-    image_dof = np.concatenate([np.full(len(METRICS), within[units > 0].sum()), within])
+    metric_names = [*METRICS, *(f"recall/{c}" for c in classes), *extra]
+    shares = _class_shares(labels, len(classes), len(extra))
 
-    def intervals(r: _Replicates, n_seeds: int, bounds: tuple[float, float]) -> dict[str, Interval]:
-        seed_dof = max(n_seeds - 1, 1)
-        lower, upper = _interval(r, confidence, image_dof, seed_dof, bounds)
+    def intervals(r: _Replicates, n_seeds: int, is_difference: bool) -> dict[str, Interval]:
+        error, dof = _standard_error(r, units, shares, max(n_seeds - 1, 1))
+        lower, upper = _student(r.point, error, dof, confidence)
+        if is_difference:
+            lower, upper = np.maximum(lower, -1.0), np.minimum(upper, 1.0)
+        else:
+            proportions = slice(0, len(metric_names) - len(extra))
+            sizes = np.concatenate([np.full(len(METRICS), units.sum()), units])
+            lower, upper = np.maximum(lower, 0.0), np.array(upper)
+            lower[proportions], upper[proportions] = _wilson(
+                r.point[proportions], error[proportions], dof[proportions], sizes, confidence
+            )
         return {
-            name: Interval(float(r.point[i]), float(lower[i]), float(upper[i]), len(labels), n_seeds)
+            name: Interval(
+                *map(float, (r.point[i], lower[i], upper[i])), len(labels), n_seeds, *map(float, (error[i], dof[i]))
+            )
             for i, name in enumerate(metric_names)
         }
 
     result = {}
     for arm, own in replicates.items():
+        others = [*references, *(b for a, b in pairs if a == arm)]
         result[arm] = ArmStatistics(
-            metrics=intervals(own, len(names[arm]), (0.0, 1.0)),
+            metrics=intervals(own, len(names[arm]), False),
             differences={
                 other: intervals(
                     _Replicates(*(a - b for a, b in zip(own, replicates[other], strict=True))),
                     min(len(names[arm]), len(names[other])),
-                    (-1.0, 1.0),
+                    True,
                 )
-                for other in references
+                for other in dict.fromkeys(others)
                 if other in replicates and other != arm
             },
         )
@@ -207,12 +268,15 @@ class _Replicates(NamedTuple):
         images: (B, Q) images resampled, all seeds.
         seeds: (B, Q) seeds resampled, all images.
         both: (B, Q) both resampled.
+        by_class: (K, U, Q) what each unit (group) of a class adds to the metric, linearised, mean over seeds; rows of
+            zeros fill up classes with fewer than U units.
     """
 
     point: np.ndarray
     images: np.ndarray
     seeds: np.ndarray
     both: np.ndarray
+    by_class: np.ndarray
 
 
 def _unit_weights(units: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -223,35 +287,42 @@ def _unit_weights(units: int, resamples: int, rng: np.random.Generator) -> np.nd
     return counts * (units / (units - 1))
 
 
-def _image_weights(
-    labels: np.ndarray, groups: Sequence[str] | None, num_classes: int, resamples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(B, N) weights of the images, and (K,) the number of units drawn from in each class."""
-    weights = np.ones((resamples, len(labels)))
-    num_units = np.zeros(num_classes, dtype=int)
+def independent_units(labels: ArrayLike, groups: Sequence[str] | None, num_classes: int) -> np.ndarray:
+    """(N,) number of each image's unit within its class: its group there, or the image itself.
+
+    Numbered by first appearance, not by name, so that renaming groups changes nothing. Groups of one name in two
+    classes are two units.
+    """
+    labels = np.asarray(labels)
+    unit_of = np.zeros(len(labels), dtype=int)
     for k in range(num_classes):
         rows = np.flatnonzero(labels == k)
-        if len(rows) == 0:
-            continue
-        unit_of = np.arange(len(rows))
-        if groups is not None:
-            # By first appearance, not by name, so that renaming groups does not change the draws.
-            first: dict[str, int] = {}
-            unit_of = np.array([first.setdefault(groups[i], len(first)) for i in rows])
-        units = num_units[k] = int(unit_of.max()) + 1
+        first: dict[str, int] = {}
+        names = rows if groups is None else [groups[i] for i in rows]
+        unit_of[rows] = [first.setdefault(name, len(first)) for name in names]
+    return unit_of
+
+
+def _image_weights(labels: np.ndarray, unit_of: np.ndarray, units: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """(B, N) weights of the images."""
+    weights = np.ones((resamples, len(labels)))
+    for k in np.flatnonzero(units):
+        rows = np.flatnonzero(labels == k)
         rng = np.random.default_rng([seed, 0x1316, k])
-        weights[:, rows] = _unit_weights(units, resamples, rng)[:, unit_of]
-    return weights, num_units
+        weights[:, rows] = _unit_weights(int(units[k]), resamples, rng)[:, unit_of[rows]]
+    return weights
 
 
 def _replicate(
     labels: np.ndarray,
     predicted: np.ndarray,
-    num_classes: int,
+    figures: Sequence[np.ndarray],
+    unit_of: np.ndarray,
+    units: np.ndarray,
     image_weights: np.ndarray,
     seed_weights: np.ndarray,
 ) -> _Replicates:
-    num_seeds = len(predicted)
+    num_seeds, num_classes = len(predicted), len(units)
     matrices = np.zeros((len(image_weights), num_seeds, num_classes, num_classes))
     for k in range(num_classes):
         rows = np.flatnonzero(labels == k)
@@ -262,11 +333,22 @@ def _replicate(
         matrices[:, :, k] = (image_weights[:, rows] @ flat).reshape(-1, num_seeds, num_classes)
     resampled = _stack(score_confusion(matrices))  # (B, S, Q)
     plain = _stack(score(labels, predicted, num_classes))  # (S, Q)
+    influence = _influence(labels, predicted, num_classes)  # (N, Q)
+    for of in figures:
+        total = image_weights.sum(1, keepdims=True)
+        resampled = np.concatenate([resampled, (image_weights @ of.T / total)[..., None]], axis=-1)
+        plain = np.concatenate([plain, of.mean(1)[:, None]], axis=-1)
+        influence = np.concatenate(
+            [influence, ((of - of.mean(1, keepdims=True)).mean(0) / len(labels))[:, None]], axis=-1
+        )
+    by_class = np.zeros((num_classes, max(units.max(), 1), influence.shape[-1]))
+    np.add.at(by_class, (labels, unit_of), influence)
     return _Replicates(
         point=plain.mean(0),
         images=resampled.mean(1),
         seeds=seed_weights @ plain,
         both=np.einsum("bs,bsq->bq", seed_weights, resampled),
+        by_class=by_class,
     )
 
 
@@ -274,21 +356,91 @@ def _stack(scores: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([*(scores[name][..., None] for name in METRICS), scores["recall"]], axis=-1)
 
 
-def _interval(
-    r: _Replicates, confidence: float, image_dof: np.ndarray, seed_dof: int, bounds: tuple[float, float]
+def _influence(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """(N, Q) derivative of each metric by the image's weight, mean over seeds."""
+    matrices = confusion(labels, predicted, num_classes).astype(np.float64)  # (S, K, K)
+    scores = score_confusion(matrices)
+    true = matrices[0].sum(-1)  # (K,)
+    claimed = matrices.sum(-2)  # (S, K)
+    present = np.flatnonzero(true)
+    is_true = np.eye(num_classes)[labels]  # (N, K)
+    total = np.zeros((len(labels), len(METRICS) + num_classes))
+    for s, own in enumerate(predicted):
+        hit = (own == labels).astype(np.float64)[:, None]
+        is_claimed = np.eye(num_classes)[own]
+        f1 = 2 * np.diagonal(matrices[s]) / np.maximum(true + claimed[s], 1)
+        recall = np.where(true > 0, scores["recall"][s], 0)
+        of_recall = is_true * (hit - recall) / np.maximum(true, 1)
+        of_f1 = (2 * hit * is_true - f1 * (is_true + is_claimed)) / np.maximum(true + claimed[s], 1)
+        of_accuracy = (hit - scores["accuracy"][s]) / len(labels)
+        means = [of_accuracy, of_recall[:, present].mean(1, keepdims=True), of_f1[:, present].mean(1, keepdims=True)]
+        total += np.concatenate([*means, of_recall], axis=1)
+    return total / len(predicted)
+
+
+def _class_shares(labels: np.ndarray, num_classes: int, num_extra: int) -> np.ndarray:
+    """(K, Q) weight of each class's recall in each metric; for macro-F1 about that."""
+    counts = np.bincount(labels, minlength=num_classes)
+    of_all = counts / counts.sum()
+    equal = (counts > 0) / np.count_nonzero(counts)
+    return np.column_stack([of_all, equal, equal, np.eye(num_classes), *[of_all] * num_extra])
+
+
+def _standard_error(
+    r: _Replicates, units: np.ndarray, shares: np.ndarray, seed_dof: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper ends, (Q,) each. See the module's docstring for the formula."""
+    """(Q,) standard errors and degrees of freedom. See the module's docstring for the formula."""
     images, seeds, both = (x.var(axis=0) for x in (r.images, r.seeds, r.both))
     shared = np.maximum(both - images - seeds, 0.0)
-    seeds_alone = np.maximum(seeds - shared, 0.0)
+    taken_off = np.full(len(shared), SHARED_TAKEN_OFF)
+    taken_off[len(METRICS) : len(METRICS) + len(units)] = SHARED_TAKEN_OFF_RECALL
+    seeds_alone = np.maximum(seeds - taken_off * shared, 0.0)
+
+    several = units > 1
+    mean = r.by_class.sum(1) / np.maximum(units, 1)[:, None]
+    is_unit = (np.arange(r.by_class.shape[1]) < units[:, None])[..., None]
+    squares = (np.where(is_unit, r.by_class - mean[:, None], 0.0) ** 2).sum(1)  # (K, Q)
+    within = np.maximum(units - 1, 1)[:, None]
+    of_class = np.where(several[:, None], squares * units[:, None] / within, 0.0)  # (K, Q) variance from each class
+
+    dof_of_class = np.where(several, units - 1, max(int((units[several] - 1).sum()), 1))[:, None]
+    single = units == 1
+    if single.any() and several.any():
+        recall = np.diagonal(of_class[:, len(METRICS) :])  # (K,) variance of each class's recall
+        typical = ((units - 1) * units * recall)[several].sum() / (units - 1)[several].sum()  # of one unit
+        borrowed = np.where(single[:, None], typical * shares**2, 0.0)
+        of_class = of_class + borrowed
+        images = images + borrowed.sum(0)
     variance = images + seeds_alone
 
-    # Welch-Satterthwaite: dof = V² / sum(V_i² / dof_i)
-    spread = images**2 / image_dof + seeds_alone**2 / seed_dof
+    # Satterthwaite: dof = V² / sum(V_i² / dof_i); linearised variances share the resampled one among the classes
+    total = of_class.sum(0)
+    portion = np.divide(of_class, total, out=np.zeros_like(of_class), where=total > 0)
+    spread = ((images * portion) ** 2 / dof_of_class).sum(0) + seeds_alone**2 / seed_dof
     dof = np.divide(variance**2, spread, out=np.full(len(variance), 1e6), where=spread > 0)
-    widen = stdtrit(dof, 0.5 + confidence / 2) / ndtri(0.5 + confidence / 2)  # Student's t over normal
+    return np.sqrt(variance), np.maximum(dof, 1.0)
 
-    scale = np.sqrt(np.divide(variance, both, out=np.zeros(len(variance)), where=both > 0)) * widen
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(r.both, [tail, 1 - tail], axis=0) - r.both.mean(axis=0)
-    return np.clip(r.point + scale * low, *bounds), np.clip(r.point + scale * high, *bounds)
+
+def _t(probability: float, dof: ArrayLike) -> np.ndarray:
+    return stdtrit(np.minimum(dof, 1e9), probability)
+
+
+def _student(mean: np.ndarray, error: np.ndarray, dof: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    reach = _t(0.5 + confidence / 2, dof) * error
+    return mean - reach, mean + reach
+
+
+def _wilson(
+    mean: np.ndarray, error: np.ndarray, dof: np.ndarray, units: np.ndarray, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's interval of a share at the number of images that would give this standard error, (Q,) ends.
+
+    Where nothing varies (all right, all wrong) that number is the units'.
+    """
+    t = _t(0.5 + confidence / 2, dof)
+    spread = mean * (1 - mean)
+    varies = (error > 1e-9) & (spread > 1e-12)
+    n = np.divide(spread, error**2, out=np.maximum(units, 1).astype(float), where=varies)
+    middle = (mean + t**2 / (2 * n)) / (1 + t**2 / n)
+    reach = t / (1 + t**2 / n) * np.sqrt(np.maximum(spread, 0) / n + t**2 / (4 * n**2))
+    return np.clip(middle - reach, 0.0, mean), np.clip(middle + reach, mean, 1.0)

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline import InputError
+from pipeline.measure.calibration import brier, calibration_floor, expected_calibration_error, reliability
+from pipeline.measure.effects import effects_among
 from pipeline.measure.statistics import (
     METRICS,
     REFERENCES,
@@ -36,7 +38,8 @@ from pipeline.measure.verdict import (
     sentence,
     sgan_sentence,
 )
-from pipeline.report import html, page, plots
+from pipeline.report import html, page, plots, statistics_plots
+from pipeline.report.differences import Difference, describe_differences, difference_rows
 from pipeline.report.results import (
     Manifest,
     Predictions,
@@ -52,7 +55,7 @@ from pipeline.report.results import (
 )
 from pipeline.report.table import write_rows
 
-SGAN, SUPERVISED = "sgan", "supervised"
+SGAN, SUPERVISED, SUPERVISED_CLASSIC = "sgan", "supervised", "supervised_classic"
 
 
 class Outcome(NamedTuple):
@@ -80,12 +83,18 @@ class _Experiment(NamedTuple):
         predictions: arm (or method) → predictions.
         statistics: arm → intervals.
         val_macro_f1: arm → mean over seeds, on val.
+        calibration: arm → `ece` and `ece_floor` on test.
+        differences: (arm, control) → tests of it; Holm's p is over the arms held against one control.
+        effects: effect → tests of it; Holm's p is over the effects.
         steps: Optimiser steps.
     """
 
     predictions: dict[str, Predictions]
     statistics: dict[str, ArmStatistics]
     val_macro_f1: dict[str, float]
+    calibration: dict[str, dict[str, float]]
+    differences: dict[tuple[str, str], Difference]
+    effects: dict[str, Difference]
     steps: int
 
 
@@ -112,8 +121,8 @@ def compare_predictions(
         classifier_dirs: arm → folder with predictions.csv, history.csv, metrics.json. `real`, `balanced`,
             `classic` and one of `synthetic`, `synthetic_classic` are needed for a verdict.
         sgan_dirs: label budget ("10") → the same of an SGAN (predictions by `method`); may be empty.
-        out_dir: Folder to write into: metrics.json, comparison.csv, recall.csv, verdict.txt, plots/*.png,
-            report.html.
+        out_dir: Folder to write into: metrics.json, comparison.csv, differences.csv, effects.csv, recall.csv,
+            verdict.txt, plots/*.png, report.html.
         classes: Class names.
         manifest: manifest.csv of the split.
         audit: audit.json of the split. `None`: no such section.
@@ -123,13 +132,16 @@ def compare_predictions(
         seed: Of the resampling.
         resamples: Bootstrap resamples.
         confidence: Of all intervals.
-        min_detectable: Half-width of macro-F1's interval above which an undecided comparison is called too
-            little data.
+        min_detectable: Macro-F1: an undecided comparison that could not have shown a difference of this size in four
+            of five such experiments is called too little data.
         report: Gets the final metrics at step 0.
 
     Returns:
         What metrics.json holds: `<arm>/test/<metric>`, `<arm>/test/<metric>_lower`, `…_upper`,
-        `<arm>/test/<metric>_minus_<control>` with the same ends, `<arm>/val/macro_f1`; `sgan.<budget>/…` and
+        `<arm>/test/<metric>_minus_<control>` with the same ends, `<arm>/val/macro_f1`;
+        `<arm>/test/macro_f1_minus_<control>_detectable`, `…_p`, `…_p_holm` and `…_p_swap`; `<arm>/test/brier` with its
+        ends, `ece` and `ece_floor`; `effect/<name>` of `effects.EFFECTS`, with `effect_lower/<name>`, `effect_upper`,
+        `effect_p`, `effect_p_holm` and `effect_detectable`; `sgan.<budget>/…` and
         `supervised.<budget>/…` the same; `verdict/<helps|hurts|no_evidence|too_little_data>` 1 or 0, and
         `verdict/difference`, `…_lower`, `…_upper` to the control that decided.
 
@@ -151,15 +163,17 @@ def compare_predictions(
 
     outcome = _judge(arms, budgets, split, classes, confidence, min_detectable, is_rendered_sample)
     metrics = _metrics(arms, budgets, outcome)
-    rows = comparison_rows(arms.statistics, arms.val_macro_f1)
+    rows = _rows(arms)
     for budget, experiment in budgets.items():
-        rows += comparison_rows(experiment.statistics, experiment.val_macro_f1, budget=budget)
+        rows += _rows(experiment, budget=budget)
 
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     text = json.dumps(metrics, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     (out_dir / "metrics.json").write_text(text + "\n", encoding="utf-8")
     write_rows(out_dir / "comparison.csv", rows)
+    write_rows(out_dir / "differences.csv", difference_rows(arms.differences.values()))
+    write_rows(out_dir / "effects.csv", difference_rows(arms.effects.values(), names=list(arms.effects)))
     test_counts = split.counts("test", classes)
     write_rows(out_dir / "recall.csv", _recall_rows(arms.statistics, test_counts))
     (out_dir / "verdict.txt").write_text("\n".join(outcome.sentences) + "\n", encoding="utf-8")
@@ -198,16 +212,15 @@ def compare_predictions(
     return metrics
 
 
-def comparison_rows(
-    statistics: Mapping[str, ArmStatistics], val_macro_f1: Mapping[str, float], *, budget: str = ""
-) -> list[dict[str, str | float | int]]:
+def _rows(experiment: _Experiment, *, budget: str = "") -> list[dict[str, str | float | int]]:
     """Rows of comparison.csv: one an arm, or one a method at a label budget.
 
-    Columns: arm, budget, method, n_test, n_seeds, val_macro_f1; each of `METRICS` with `_lower`, `_upper`, and
-    `_minus_<control>`, `_minus_<control>_lower`, `_minus_<control>_upper`.
+    Columns: arm, budget, method, n_test, n_seeds, val_macro_f1; each of `METRICS` and `brier` with `_lower`, `_upper`,
+    `ece`, `ece_floor`; each metric with `_minus_<control>`, `_minus_<control>_lower`, `_minus_<control>_upper`, and of
+    macro-F1 `_minus_<control>_detectable`, `_p`, `_p_holm`, `_p_swap`.
     """
     rows = []
-    for arm, own in statistics.items():
+    for arm, own in experiment.statistics.items():
         n = own.metrics["macro_f1"]
         row: dict[str, str | float | int] = {
             "arm": f"{arm}.{budget}" if budget else arm,
@@ -215,15 +228,26 @@ def comparison_rows(
             "method": arm if budget else "classifier",
             "n_test": n.n_test,
             "n_seeds": n.n_seeds,
-            "val_macro_f1": val_macro_f1[arm],
+            "val_macro_f1": experiment.val_macro_f1[arm],
         }
-        for metric in METRICS:
+        for metric in (*METRICS, "brier"):
             row |= _spread(metric, own.metrics[metric])
-        for control in (*REFERENCES, SUPERVISED):
-            for metric in METRICS if control in own.differences else ():
-                row |= _spread(f"{metric}_minus_{control}", own.differences[control][metric])
+        row |= experiment.calibration[arm]
+        for control in (*REFERENCES, SUPERVISED, SUPERVISED_CLASSIC):
+            if (arm, control) in experiment.differences:
+                row |= _minus(experiment, arm, control)
         rows.append(row)
     return rows
+
+
+def _minus(experiment: _Experiment, arm: str, control: str) -> dict[str, float]:
+    """An arm's differences to a control by their column's name."""
+    found: dict[str, float] = {}
+    for metric in METRICS:
+        found |= _spread(f"{metric}_minus_{control}", experiment.statistics[arm].differences[control][metric])
+    return found | {
+        f"macro_f1_minus_{control}_{k}": v for k, v in experiment.differences[arm, control].figures().items()
+    }
 
 
 def _check_arms(arms: list[str]) -> None:
@@ -271,21 +295,40 @@ def _measured(
     steps: int,
     resampling: dict,
 ) -> _Experiment:
-    test = next(iter(predictions.values())).splits["test"]
+    tests = {arm: own.splits["test"] for arm, own in predictions.items()}
+    first = next(iter(tests.values()))
+    groups = [split.groups["test"][image] for image in first.images]
+    effects = effects_among(tests)
     statistics = compare_arms(
-        test.labels,
-        {arm: own.splits["test"].predicted for arm, own in predictions.items()},
+        first.labels,
+        {arm: own.predicted for arm, own in tests.items()},
         classes=classes,
         seeds={arm: own.seeds for arm, own in predictions.items()},
-        groups=[split.groups["test"][image] for image in test.images],
+        groups=groups,
         references=references,
+        pairs=list(effects.values()),
+        per_image={arm: {"brier": brier(own.labels, own.probabilities)} for arm, own in tests.items()},
         **resampling,
     )
     val = {
         arm: float(score(v.labels, v.predicted, len(classes))["macro_f1"].mean())
         for arm, v in ((arm, own.splits["val"]) for arm, own in predictions.items())
     }
-    return _Experiment(predictions, statistics, val, steps)
+    calibration = {
+        arm: {
+            "ece": expected_calibration_error(own.labels, own.probabilities),
+            "ece_floor": calibration_floor(own.probabilities, seed=resampling["seed"]),
+        }
+        for arm, own in tests.items()
+    }
+    confidence, seed = resampling["confidence"], resampling["seed"]
+    shared = {"groups": groups, "confidence": confidence, "seed": seed}
+    differences: dict[tuple[str, str], Difference] = {}
+    for control in references:
+        pairs = {(arm, control): (arm, control) for arm in tests if arm != control and control in tests}
+        differences |= describe_differences(pairs, tests, statistics, **shared)
+    measured = describe_differences(effects, tests, statistics, **shared)
+    return _Experiment(predictions, statistics, val, calibration, differences, measured, steps)
 
 
 def _judge(
@@ -303,18 +346,24 @@ def _judge(
     candidate = choose_candidate(arms.val_macro_f1)
     own = arms.statistics[candidate]
 
-    def judged(of: ArmStatistics, metric: str, matched: str, num_units: int) -> Verdict:
-        differences = {control: of.differences[control][metric] for control in of.differences}
-        return decide(differences, matched=matched, min_detectable=min_detectable, num_units=num_units)
+    def judged(of: ArmStatistics, metric: str, matched: str, num_units: int, family: int = 1) -> Verdict:
+        controls = [c for c in (*REFERENCES, SUPERVISED, SUPERVISED_CLASSIC) if c in of.differences]
+        return decide(
+            {control: of.differences[control][metric] for control in controls},
+            matched=matched,
+            min_detectable=min_detectable,
+            num_units=num_units,
+            confidence=confidence,
+            family=family,
+        )
 
     matched = MATCHED_CONTROL[candidate]
     overall = judged(own, "macro_f1", matched, sum(units.values()))
-    by_class = {
-        name: judged(own, f"recall/{name}", matched, units[name])
-        for name in minority_classes(split.counts("train", classes))
-    }
+    minority = minority_classes(split.counts("train", classes))
+    by_class = {name: judged(own, f"recall/{name}", matched, units[name], len(minority)) for name in minority}
     by_budget = {
-        budget: judged(e.statistics[SGAN], "macro_f1", SUPERVISED, sum(units.values())) for budget, e in budgets.items()
+        budget: judged(e.statistics[SGAN], "macro_f1", SUPERVISED, sum(units.values()), len(budgets))
+        for budget, e in budgets.items()
     }
     counts = split.counts("test", classes)
     sentences = [
@@ -322,17 +371,16 @@ def _judge(
             overall,
             candidate=candidate,
             score=own.metrics["macro_f1"],
-            confidence=confidence,
             is_rendered_sample=is_rendered_sample,
         )
     ]
     sentences += [
-        class_sentence(name, verdict, score=own.metrics[f"recall/{name}"], num_test=counts[name], confidence=confidence)
+        class_sentence(name, verdict, score=own.metrics[f"recall/{name}"], num_test=counts[name])
         for name, verdict in by_class.items()
     ]
     if by_budget:
         scores = {budget: e.statistics[SGAN].metrics["macro_f1"] for budget, e in budgets.items()}
-        sentences.append(sgan_sentence(by_budget, scores, confidence=confidence))
+        sentences.append(sgan_sentence(by_budget, scores, confidence=1 - (1 - confidence) / len(budgets)))
     return Outcome(candidate, overall, by_class, by_budget, sentences)
 
 
@@ -345,10 +393,12 @@ def _metrics(arms: _Experiment, budgets: Mapping[str, _Experiment], outcome: Out
         metrics[f"{name}/val/macro_f1"] = experiment.val_macro_f1[arm]
         for metric, interval in own.metrics.items():
             metrics |= {f"{name}/test/{k}": v for k, v in _spread(metric, interval).items()}
-        for control, differences in own.differences.items():
-            for metric in METRICS:
-                spread = _spread(f"{metric}_minus_{control}", differences[metric])
-                metrics |= {f"{name}/test/{k}": v for k, v in spread.items()}
+        metrics |= {f"{name}/test/{k}": v for k, v in experiment.calibration[arm].items()}
+        for control in (other for first, other in experiment.differences if first == arm):
+            metrics |= {f"{name}/test/{k}": v for k, v in _minus(experiment, arm, control).items()}
+    for name, effect in arms.effects.items():
+        metrics |= _spread(f"effect/{name}", effect.macro_f1)
+        metrics |= {f"effect_{k}/{name}": v for k, v in effect.figures().items() if k != "p_swap"}
     metrics |= {f"verdict/{name}": float(name == outcome.overall.verdict) for name in LABELS}
     metrics |= {f"verdict/{k}": v for k, v in _spread("difference", outcome.overall.difference).items()}
     return {k: round(float(v), 6) + 0.0 for k, v in metrics.items() if math.isfinite(v)}  # + 0.0: no "-0.0"
@@ -369,8 +419,8 @@ def _recall_rows(statistics: Mapping[str, ArmStatistics], counts: Mapping[str, i
             interval = own.metrics[f"recall/{name}"]
             row = {"arm": arm, "class": name, "n_test": count, "n_seeds": interval.n_seeds}
             row |= _spread("recall", interval)
-            for control, differences in own.differences.items():
-                row |= _spread(f"recall_minus_{control}", differences[f"recall/{name}"])
+            for control in (c for c in REFERENCES if c in own.differences):
+                row |= _spread(f"recall_minus_{control}", own.differences[control][f"recall/{name}"])
             rows.append(row)
     columns = list(dict.fromkeys(c for row in rows for c in row))
     order = [c for c in columns if "_minus_" not in c]
@@ -405,6 +455,14 @@ def _draw(
         test_counts,
     )
     plots.draw_learning_curves(paths["learning_curves"], curves)
+    paths |= {name: folder / f"{name}.png" for name in ("effects", "reliability")}
+    statistics_plots.draw_effects(
+        paths["effects"], {name: e.macro_f1 for name, e in arms.effects.items()}, confidence=confidence
+    )
+    tests = {arm: own.splits["test"] for arm, own in arms.predictions.items()}
+    statistics_plots.draw_reliability(
+        paths["reliability"], {arm: reliability(own.labels, own.probabilities) for arm, own in tests.items()}
+    )
     for arm, own in arms.predictions.items():
         test = own.splits["test"]
         paths[f"confusion/{arm}"] = folder / f"confusion_{arm}.png"
