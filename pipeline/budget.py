@@ -134,7 +134,7 @@ def measure_images_per_second(params: Params, *, num_classes: int, img_resolutio
         (logits if torch.is_tensor(logits) else logits[0]).mean().backward()
 
     sgan = params.train_sgan
-    critic = sgan_networks.Discriminator(num_classes, channels=sgan.channels, dropout=sgan.dropout)
+    critic = sgan_networks.Discriminator(num_classes, channels=sgan.channels, dropout=sgan.tuning[0].dropout)
     critic = critic.to(device, memory_format=torch.channels_last)
     forger = sgan_networks.Generator(sgan.z_dim, sgan.img_resolution, channels=sgan.channels)
     forger = forger.to(device, memory_format=torch.channels_last)

@@ -326,7 +326,7 @@ def test_other_data_and_parameters_start_over(bare, unkilled, tmp_path):
     """First other parameters, then other data as well, are left unfinished; neither may reach the real ones."""
     project = bare.copy(tmp_path / "project")
     params = (project.folder / "params.yaml").read_bytes()
-    project.set_params({"train_sgan": {"lr": 0.002}})
+    project.set_params({"train_sgan": {"input_noise": 0.01}})
     project.stop(REFUSING, signal.SIGKILL, 4)
 
     (project.folder / "params.yaml").write_bytes(params)
