@@ -187,6 +187,7 @@ class TrainClassifier(Classifier):
 class SganSetting(Section):
     lr: Positive
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    input_noise: NotNegative
 
 
 class TrainSgan(Section):
@@ -197,7 +198,6 @@ class TrainSgan(Section):
     z_dim: Count
     img_resolution: Literal[32, 64]
     channels: Annotated[int, Field(ge=4)]
-    input_noise: NotNegative
     unlabelled_weight: NotNegative
     flips: list[Flip]
     augment: Literal["none", "classic"]

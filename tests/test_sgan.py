@@ -27,7 +27,7 @@ COLOURS = np.array([[40, 180, 40], [190, 90, 30], [90, 60, 150]])
 SMALL = {
     "steps": 4,
     "batch_size": 6,
-    "tuning": [{"lr": 1e-3, "dropout": 0.1}],
+    "tuning": [{"lr": 1e-3, "dropout": 0.1, "input_noise": 0.1}],
     "z_dim": 8,
     "img_resolution": 16,
     "channels": 4,
@@ -235,7 +235,10 @@ def test_setting_is_chosen_by_macro_f1_then_by_loss_then_by_order():
     assert chosen_setting(scores, "a", 0) == 2
 
 
-SETTINGS = [{"lr": 1e-6, "dropout": 0.1}, {"lr": 0.02, "dropout": 0.0}]  # the first learns nothing in so few steps
+SETTINGS = [
+    {"lr": 1e-6, "dropout": 0.1, "input_noise": 0.1},
+    {"lr": 0.02, "dropout": 0.0, "input_noise": 0.1},
+]  # the first learns nothing in so few steps
 
 
 def tuned(train: Store, val: Store, **changes) -> SganResult:
@@ -258,7 +261,16 @@ def test_every_method_tries_the_same_settings_and_keeps_the_best_on_val(train, v
         assert mine.history == theirs.history
     write_tuning(tmp_path / "tuning.csv", result.tried)
     frame = pd.read_csv(tmp_path / "tuning.csv")
-    assert list(frame.columns) == ["method", "lr", "dropout", "best_step", "val_macro_f1", "val_loss", "chosen"]
+    assert list(frame.columns) == [
+        "method",
+        "lr",
+        "dropout",
+        "input_noise",
+        "best_step",
+        "val_macro_f1",
+        "val_loss",
+        "chosen",
+    ]
     assert frame.groupby("method")["chosen"].agg(["size", "sum"]).to_numpy().tolist() == [[2, 1]] * 3
 
 
@@ -301,8 +313,8 @@ def test_same_bytes_twice_for_any_list_of_seeds(train, val):
 
 
 def test_stopped_anywhere_it_ends_with_the_same_bits(train, val, tmp_path, monkeypatch, capsys):
-    tuning = [{"lr": 0.01, "dropout": 0.5}, {"lr": 0.02, "dropout": 0.5}]
-    args = SMALL | {"steps": 3, "eval_every": 2, "tuning": tuning, "input_noise": 0.1}
+    tuning = [{"lr": 0.01, "dropout": 0.5, "input_noise": 0.1}, {"lr": 0.02, "dropout": 0.5, "input_noise": 0.1}]
+    args = SMALL | {"steps": 3, "eval_every": 2, "tuning": tuning}
     methods = ["sgan", "supervised_classic"]
     due = TrainingState.due
 
@@ -359,11 +371,10 @@ def test_every_argument_and_byte_is_in_the_fingerprint(train, val, tmp_path, mon
         "seeds": [1],
         "steps": 5,
         "batch_size": 7,
-        "tuning": [{"lr": 2e-3, "dropout": 0.1}],
+        "tuning": [{"lr": 2e-3, "dropout": 0.1, "input_noise": 0.1}],
         "z_dim": 9,
         "img_resolution": 8,
         "channels": 5,
-        "input_noise": 0.2,
         "unlabelled_weight": 0.5,
         "flips": [],
         "augment": "none",
@@ -388,7 +399,7 @@ def test_every_argument_and_byte_is_in_the_fingerprint(train, val, tmp_path, mon
 
 def test_learns_colours(train, val):
     args = SMALL | {"steps": 60, "batch_size": 12, "eval_every": 20, "channels": 8}
-    args["tuning"] = [{"lr": 3e-3, "dropout": 0.1}]
+    args["tuning"] = [{"lr": 3e-3, "dropout": 0.1, "input_noise": 0.1}]
     result = train_sgan(train, val, label_budget=4, seeds=[0], **args)
     test = coloured_store([6, 6, 6], 2)
     for trained in result.trained:

@@ -122,7 +122,6 @@ def train_sgan(
     z_dim: int,
     img_resolution: int,
     channels: int = 16,
-    input_noise: float = 0.0,
     unlabelled_weight: float = 1.0,
     flips: list[str] | tuple[str, ...] = ("horizontal", "vertical"),
     augment: str = "classic",
@@ -139,14 +138,14 @@ def train_sgan(
         val: Images to choose the checkpoint and the setting on.
         label_budget: Labelled images a class.
         seeds: Each draws its own labelled images; settings are tried with the first.
-        tuning: Settings that every method tries: `lr`, Adam's learning rate, and `dropout`, of D after each halving
-            of the resolution. The paper's dropout of 0.5 (and 0.2 on the input) is for 100 times as many steps.
+        tuning: Settings that every method tries: `lr`, Adam's learning rate; `dropout`, of D after each halving of
+            the resolution; `input_noise`, the standard deviation of Gaussian noise on D's input in training, images
+            spanning [-1, 1]. The paper's dropout of 0.5 (and 0.2 on the input) is for 100 times as many steps.
         steps: Optimiser steps of D, for every method.
         batch_size: Images of each kind a step: labelled, unlabelled, generated.
         z_dim: Length of G's noise.
         img_resolution: Side that the networks see, pixels; images are averaged down to it.
         channels: Width of both networks: channels of the map nearest to the image.
-        input_noise: Standard deviation of the Gaussian noise on D's input in training; images span [-1, 1].
         unlabelled_weight: Of the loss on unlabelled and generated images; the paper's is 1.
         flips: Mirrorings that labelled and unlabelled images get at random: horizontal, vertical.
         augment: Policy of `images/transforms.py` that `supervised_classic` gets in place of the flips.
@@ -191,7 +190,8 @@ def train_sgan(
         while run := next_run(
             {run: _score(t) for run, t in trained.items()}, methods=methods, seeds=seeds, settings=len(tuning)
         ):
-            name, seed, (lr, dropout) = run.method, run.seed, (tuning[run.setting][k] for k in ("lr", "dropout"))
+            name, seed, setting = run.method, run.seed, tuning[run.setting]
+            lr = setting["lr"]
             pool = _Pool(
                 images,
                 labels,
@@ -204,7 +204,9 @@ def train_sgan(
                 policy,
             )
             seed_layers(seed, "initial weights")
-            D = Discriminator(num_classes, channels=channels, dropout=dropout, input_noise=input_noise)
+            D = Discriminator(
+                num_classes, channels=channels, dropout=setting["dropout"], input_noise=setting["input_noise"]
+            )
             D.to(device, memory_format=torch.channels_last)
             averaged = nn.Sequential(scale, copy.deepcopy(D)).eval()  # what is evaluated, chosen and returned
             if len(trained) < len(finished):
