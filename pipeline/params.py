@@ -200,7 +200,6 @@ class TrainSgan(Section):
     channels: Annotated[int, Field(ge=4)]
     unlabelled_weight: NotNegative
     flips: list[Flip]
-    augment: Literal["none", "classic"]
     eval_every: Count
 
 

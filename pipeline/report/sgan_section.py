@@ -11,8 +11,6 @@ from markupsafe import Markup
 from pipeline.measure.verdict import LABELS
 from pipeline.report.html import fill, inline
 
-SGAN, CONTROLS = "sgan", ("supervised", "supervised_classic")
-
 TEMPLATE = """
 {% macro number(row, key, signed=False) -%}
   {%- if row.get(key) is none or row.get(key) == "" -%}–{%- else -%}
@@ -29,32 +27,36 @@ TEMPLATE = """
 no label. One small network is then trained in three ways, from the same initial weights, on the same labelled photos,
 for the same {{ steps | join(", ") }} steps:</p>
 <ul>
-<li><code>supervised</code>: on the labelled photos alone, mirrored at random.</li>
+<li><code>supervised</code>: on the labelled photos alone, mirrored at random (<code>train_sgan.flips</code>).</li>
 <li><code>supervised_classic</code>: on the labelled photos alone, turned, cropped and recoloured a little as the arm
 <code>classic</code> above has them. It costs no photo and no GAN: this is the one to beat.</li>
-<li><code>sgan</code>: on the labelled photos, mirrored at random, and on all {{ train_images }} training photos without
+<li><code>sgan</code>: on the labelled photos, mirrored likewise, and on all {{ train_images }} training photos without
 their labels. A generator learns beside it, and the network must also tell generated from real photos (a
 semi-supervised GAN). That generator is thrown away: one that is useful here draws bad leaves.</li>
 </ul>
-<p class="lead"><strong>{{ sentence }}</strong></p>
+<p><strong>{{ sentence }}</strong></p>
 <figure class="plot"><div><img src="{{ plot }}" alt="Macro-F1 over the number of labelled images a class, three
 methods with their intervals"></div>
 <figcaption>Bars: {{ "%.0f%%" | format(100 * confidence) }} intervals over {{ seeds }} seeds and {{ n_test }} test
 images. Methods share both, so their bars may overlap where their difference, in the table, is beyond
 chance.</figcaption></figure>
 <div class="scroll"><table>
-<thead><tr><th>labels a class</th><th>method</th><th>macro-F1</th><th>minus supervised</th>
+<thead><tr><th>labels</th><th>method</th><th>macro-F1</th><th>minus supervised</th>
 <th>minus sup. classic</th><th>balanced acc.</th><th>accuracy</th><th>F1 on val</th>
-{% if settings %}<th>chosen setting</th>{% endif %}</tr></thead>
+{% if settings %}<th>setting</th>{% endif %}</tr></thead>
 <tbody>{% for row in rows %}<tr{% if row.method == "sgan" %} class="chosen"{% endif %}><td>{{ row.budget }}</td>
 <td>{{ row.method }}</td><td>{{ number(row, "macro_f1") }}</td>
 <td>{{ number(row, "macro_f1_minus_supervised", True) }}</td>
-<td>{{ number(row, "macro_f1_minus_supervised_classic", True) }}</td><td>{{ number(row, "balanced_accuracy") }}</td>
-<td>{{ number(row, "accuracy") }}</td><td>{{ "%.3f" | format(row.val_macro_f1) }}</td>
-{% if settings %}<td>{{ settings.get((row.budget, row.method), "–") }}</td>{% endif %}</tr>
+<td>{{ number(row if row.method == "sgan" else {}, "macro_f1_minus_supervised_classic", True) }}</td>
+<td>{{ number(row, "balanced_accuracy") }}</td><td>{{ number(row, "accuracy") }}</td>
+<td>{{ "%.3f" | format(row.val_macro_f1) }}</td>
+{% if settings %}<td>{{ chosen.get((row.budget, row.method), "–") }}</td>{% endif %}</tr>
 {% endfor %}</tbody></table></div>
 <p class="note">Each seed draws its own labelled photos; a class with fewer photos than the budget gives all it has.
-{% if tried %}Each method tried the same {{ tried }} with the first seed, and kept what was best on val.
+{% if settings %}Every method tried the same {{ "%d settings" | format(settings | length) if settings | length > 1
+else "setting" }} with the first seed and kept what was best on val:
+{% for words in settings %}{{ loop.index }}: {{ words }}{{ "; " if not loop.last else "." }}{% endfor %}
+
 {% endif %}Limits: checkpoints and settings are chosen on {{ val_images }} labelled val images{% if more_val %}, more
 than the networks were trained on with {{ more_val }} labels a class{% endif %}; somebody with so few labels would not
 have them. That helps all three methods, and none of the figures is what so few labels alone would give.</p>
@@ -87,21 +89,20 @@ def sgan_section(
         num_classes: K.
         confidence: Of the intervals.
     """
-    chosen = {
-        (budget, row["method"]): _setting_words(row)
-        for budget, of_budget in tuning.items()
-        for row in of_budget
-        if int(row["chosen"])
-    }
-    trials = {sum(row["method"] == SGAN for row in of_budget) for of_budget in tuning.values()}
+    chosen, settings = {}, []
+    for budget, of_budget in tuning.items():
+        for method in dict.fromkeys(row["method"] for row in of_budget):
+            tried = [row for row in of_budget if row["method"] == method]
+            settings = [_setting_words(row) for row in tried]
+            chosen[budget, method] = next(i for i, row in enumerate(tried, start=1) if int(row["chosen"]))
     fewer = [budget for budget in verdicts if budget.isdigit() and int(budget) * num_classes < val_images]
     return fill(
         TEMPLATE,
         rows=rows,
         plot=inline(plot),
         sentence=budget_sentence(verdicts),
-        settings=chosen,
-        tried=" and ".join(f"{n} settings" if n > 1 else "one setting" for n in sorted(trials)),
+        chosen=chosen,
+        settings=settings,
         steps=steps,
         train_images=train_images,
         val_images=val_images,
