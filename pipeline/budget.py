@@ -54,14 +54,14 @@ STAGE_START = 6.0  # interpreter, imports, DVC and MLflow of one stage
 FILE = 0.003  # one image written, hashed and linked
 DECODED_PIXEL = 25e-9  # one pixel decoded, hashed and resized, on one core
 FORWARD = 1 / 3  # a forward pass as a share of a training step of the classifier
-SGAN_FORWARD = 0.15  # two forward passes, of the SGAN and of its baseline, as a share of a step of both
+SGAN_FORWARD = 0.15  # three forward passes, of the SGAN and of its baselines, as a share of a step of all
 DRAWING_SPEED = 5.0  # images drawn by G in the time of one image of its training
 OVERHEAD = 1.45  # augmentation, penalties, previews, tracking on top of the bare steps
 SAFETY = 0.85  # of the goal that is planned for
 
 
 class Speed(NamedTuple):
-    """Training images a second: of the GAN, of the downstream classifier, of the SGAN with its baseline."""
+    """Training images a second: of the GAN, of the downstream classifier, of the SGAN with its baselines."""
 
     gan: float
     classifier: float
@@ -134,7 +134,7 @@ def measure_images_per_second(params: Params, *, num_classes: int, img_resolutio
         (logits if torch.is_tensor(logits) else logits[0]).mean().backward()
 
     sgan = params.train_sgan
-    critic = sgan_networks.Discriminator(num_classes, channels=sgan.channels, dropout=sgan.dropout)
+    critic = sgan_networks.Discriminator(num_classes, channels=sgan.channels, dropout=sgan.tuning[0].dropout)
     critic = critic.to(device, memory_format=torch.channels_last)
     forger = sgan_networks.Generator(sgan.z_dim, sgan.img_resolution, channels=sgan.channels)
     forger = forger.to(device, memory_format=torch.channels_last)
@@ -142,11 +142,11 @@ def measure_images_per_second(params: Params, *, num_classes: int, img_resolutio
     small = torch.rand(sgan.batch_size, 3, sgan.img_resolution, sgan.img_resolution, device=device)
 
     def sgan_step() -> None:
-        """One of the SGAN (labelled, unlabelled, generated; then G) and one of its baseline (labelled)."""
+        """One of the SGAN (labelled, unlabelled, generated; then G) and one of each baseline (labelled)."""
         with torch.no_grad():
             forged = forger(noise)
             critic.features(small)
-        for shown in (small, small, forged, small):
+        for shown in (small, small, forged, small, small):
             critic(shown).mean().backward()
         critic.requires_grad_(False)
         critic.features(forger(noise)).mean().backward()
@@ -214,11 +214,12 @@ def choose_budget(
     available = max(1, int(smallest * train_share * 0.9))
     possible = [n for n in BUDGETS if n <= available] or [available]
     runs = len(params.arms) * len(classifier.seeds)
+    sgan_runs_a_budget = len(sgan.tuning) + len(sgan.seeds) - 1  # settings are tried with the first seed
 
     def predicting(looks: int, label_budgets: list[int]) -> float:
         """Seconds of predicting test once and val at every look, in every run."""
         images = looks * val_images + total * params.split.test_share
-        sgan_runs = len(label_budgets) * len(sgan.seeds)
+        sgan_runs = len(label_budgets) * sgan_runs_a_budget
         return images * (runs * FORWARD / speed.classifier + sgan_runs * SGAN_FORWARD / speed.sgan)
 
     # With many thousands of images to predict, first fewer looks at val, then fewer label budgets
@@ -250,11 +251,11 @@ def choose_budget(
     extractor_steps = int(min(max(steps, 100), 600))
 
     def sgan_steps_of(label_budgets: list[int]) -> float:
-        return SHARES["train_sgan"] * free * speed.sgan / (len(label_budgets) * len(sgan.seeds) * sgan.batch_size)
+        return SHARES["train_sgan"] * free * speed.sgan / (len(label_budgets) * sgan_runs_a_budget * sgan.batch_size)
 
     if len(label_budgets) > 2 and sgan_steps_of(label_budgets) < SGAN_STEPS_WANTED:
         label_budgets = [label_budgets[0], label_budgets[-1]]  # two points that say something, not three that don't
-    sgan_runs = len(label_budgets) * len(sgan.seeds)
+    sgan_runs = len(label_budgets) * sgan_runs_a_budget
     sgan_steps = _two_digits(within("train_sgan", sgan_steps_of(label_budgets)))
 
     spent["train_extractor"] = extractor_steps * params.train_extractor.batch_size / speed.classifier

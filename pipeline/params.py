@@ -184,15 +184,22 @@ class TrainClassifier(Classifier):
     seeds: Annotated[list[Seed], Field(min_length=1)]
 
 
+class SganSetting(Section):
+    lr: Positive
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    input_noise: NotNegative
+
+
 class TrainSgan(Section):
     seeds: Annotated[list[Seed], Field(min_length=1)]
-    img_resolution: Literal[32, 64]
+    tuning: Annotated[list[SganSetting], Field(min_length=1)]
     steps: Count
     batch_size: Annotated[int, Field(ge=2)]
-    lr: Positive
     z_dim: Count
+    img_resolution: Literal[32, 64]
     channels: Annotated[int, Field(ge=4)]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    unlabelled_weight: NotNegative
+    flips: list[Flip]
     eval_every: Count
 
 

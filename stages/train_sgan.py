@@ -1,4 +1,4 @@
-"""train_sgan: the semi-supervised GAN at one label budget, and its discriminator trained on those labels alone."""
+"""train_sgan: the semi-supervised GAN at one label budget, and its discriminator on those labels alone."""
 
 from stages._entry import Stage, main
 
@@ -8,12 +8,13 @@ def run(stage: Stage) -> None:
     from pipeline.images.store import load_store
     from pipeline.learn.predictions import write_results
     from pipeline.learn.sgan import train_sgan
+    from pipeline.learn.sgan_tuning import write_tuning
 
     if not stage.item.isdecimal():
         raise InputError(f"budget: expected a number of labelled images a class, got '{stage.item}'.")
     classes = list(stage.params.classes)
     train, val = (load_store(f"data/arrays/{name}", classes) for name in ("train", "val"))
-    trained, counts = train_sgan(
+    result = train_sgan(
         train,
         val,
         label_budget=int(stage.item),
@@ -24,7 +25,8 @@ def run(stage: Stage) -> None:
     )
     test = load_store("data/arrays/test", classes)  # first read here, when every checkpoint is chosen
     with stage.fresh(f"results/sgan/{stage.item}") as out:
-        finals = write_results(out, trained, {"val": val, "test": test}, extra=counts)
+        finals = write_results(out, result.trained, {"val": val, "test": test}, extra=result.counts)
+        write_tuning(out / "tuning.csv", result.tried)
     stage.finals(finals)
 
 

@@ -28,6 +28,7 @@ ARMS = {
     "synthetic_only": 0.6,
 }
 SEEDS = (0, 1, 2)
+METHODS = ("supervised", "supervised_classic", "sgan")
 
 
 def images(split: str) -> list[tuple[str, str]]:
@@ -84,7 +85,10 @@ def write_sgan(folder: Path, strengths: dict[str, float], index: int) -> None:
     for method, strength in strengths.items():
         rows += prediction_rows(strength, rng, SEEDS, [method])
     write_csv(folder / "predictions.csv", rows)
-    (folder / "metrics.json").write_text(json.dumps({"sgan/optimiser_steps": 300, "supervised/optimiser_steps": 300}))
+    (folder / "metrics.json").write_text(json.dumps({f"{method}/optimiser_steps": 300 for method in strengths}))
+    header = ["method", "lr", "dropout", "best_step", "val_macro_f1", "val_loss", "chosen"]
+    tried = [[method, lr, 0.1, 300, 0.5, 1.0, int(lr == 0.003)] for method in strengths for lr in (0.001, 0.003)]
+    write_csv(folder / "tuning.csv", [header, *tried])
 
 
 FIDELITY = {
@@ -112,7 +116,8 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i, (arm, strength) in enumerate(ARMS.items()):
         write_arm(root / "classifier" / arm, strength, i)
     for i, budget in enumerate(("5", "10", "20")):
-        write_sgan(root / "sgan" / budget, {"sgan": 0.6 + 0.3 * i, "supervised": 0.3 + 0.3 * i}, i)
+        strengths = {"sgan": 0.6 + 0.3 * i, "supervised": 0.3 + 0.3 * i, "supervised_classic": 0.5 + 0.3 * i}
+        write_sgan(root / "sgan" / budget, strengths, i)
     write_manifest(root / "manifest.csv")
     (root / "fidelity.json").write_text(json.dumps(FIDELITY))
     (root / "audit.json").write_text(json.dumps(AUDIT))
@@ -152,12 +157,16 @@ def test_everything_is_written_and_agrees(world):
     out = world["out_dir"]
     assert json.loads((out / "metrics.json").read_text()) == metrics
     rows = {row["arm"]: row for row in read_rows(out / "comparison.csv")}
-    assert list(rows) == [*ARMS, *(f"{m}.{b}" for b in ("5", "10", "20") for m in ("supervised", "sgan"))]
+    assert list(rows) == [*ARMS, *(f"{m}.{b}" for b in ("5", "10", "20") for m in METHODS)]
     for arm in ARMS:
         assert float(rows[arm]["macro_f1"]) == metrics[f"{arm}/test/macro_f1"]
     difference = metrics["synthetic/test/macro_f1"] - metrics["classic/test/macro_f1"]
     assert metrics["synthetic/test/macro_f1_minus_classic"] == pytest.approx(difference, abs=2e-6)
-    assert float(rows["sgan.10"]["macro_f1_minus_supervised"]) == metrics["sgan.10/test/macro_f1_minus_supervised"]
+    for control in METHODS[:2]:
+        key = f"macro_f1_minus_{control}"
+        assert float(rows["sgan.10"][key]) == metrics[f"sgan.10/test/{key}"]
+        difference = metrics["sgan.10/test/macro_f1"] - metrics[f"{control}.10/test/macro_f1"]
+        assert metrics[f"sgan.10/test/{key}"] == pytest.approx(difference, abs=2e-6)
     assert sum(metrics[f"verdict/{v}"] for v in ("helps", "hurts", "no_evidence", "too_little_data")) == 1
     assert len(read_rows(out / "recall.csv")) == len(ARMS) * len(CLASSES)
 
@@ -279,6 +288,18 @@ def test_missing_or_unequal_steps_of_an_sgan_are_refused(world):
     refused(world, "equal optimiser steps")
     path.write_text("{}")
     refused(world, "optimiser_steps")
+
+
+def test_a_method_that_was_tuned_more_is_refused(world):
+    path = world["sgan_dirs"]["10"] / "tuning.csv"
+    path.write_text(path.read_text() + "sgan,0.01,0.1,300,0.6,1.0,0\n")
+    refused(world, "as many settings for every method, found .*'sgan': 3")
+
+
+def test_an_sgan_without_its_classic_baseline_is_refused(world):
+    path = world["sgan_dirs"]["10"] / "predictions.csv"
+    edit_rows(path, lambda rows: as_lists([r for r in rows if r["method"] != "supervised_classic"]))
+    refused(world, "sgan, supervised and supervised_classic, found sgan, supervised;")
 
 
 def test_other_seeds_are_refused(world):

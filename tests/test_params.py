@@ -50,6 +50,13 @@ def write(root, tmp_path):
             r"train_gan: expected batch_size to be a multiple of num_processes \(3\), got 16",
         ),
         ("train_gan/learning_rate", 1, r"train_gan\.learning_rate: not a known key"),
+        ("train_sgan/tuning", [], r"train_sgan\.tuning: .*at least 1"),
+        (
+            "train_sgan/tuning",
+            [{"lr": 0.001, "dropout": 1.0, "input_noise": 0.0}],
+            r"train_sgan\.tuning\.0\.dropout: .*less than 1.*got 1\.0",
+        ),
+        ("train_sgan/tuning", [{"lr": 0.001, "dropout": 0.1}], r"train_sgan\.tuning\.0\.input_noise: expected a value"),
         ("train_extractor/steps", 0, r"train_extractor\.steps: .*got 0"),
         ("train_extractor/seed", 42, r"train_extractor\.seed: expected neither assess\.seed nor the next.*got 42"),
         ("assess/seed", 6, r"train_extractor\.seed: expected neither assess\.seed nor the next.*got 7"),

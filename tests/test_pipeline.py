@@ -221,7 +221,7 @@ def test_other_test_images_change_no_model_threshold_or_synthetic_image(project,
 
 
 def test_a_sgan_parameter_reruns_the_sgan_and_the_comparison(project, undo):
-    project.set_params({"train_sgan": {"lr": 0.0005}})
+    project.set_params({"train_sgan": {"unlabelled_weight": 0.9}})
     assert project.ran() == {"train_sgan@2", "train_sgan@4", "compare"}
 
 

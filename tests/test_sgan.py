@@ -13,11 +13,13 @@ import torch.nn.functional as F
 
 from pipeline import InputError, resume
 from pipeline.images.store import Store
+from pipeline.images.transforms import build_policy
 from pipeline.learn.predictions import write_results
-from pipeline.learn.sgan import _Pool, labelled_rows, learning_rate_factor, train_sgan
+from pipeline.learn.sgan import METHODS, Sgan, SganResult, _Pool, labelled_rows, learning_rate_factor, train_sgan
 from pipeline.learn.sgan_losses import feature_matching_loss, labelled_loss, unlabelled_loss
 from pipeline.learn.sgan_networks import Discriminator, Generator
-from pipeline.learn.trained import Trained, predict
+from pipeline.learn.sgan_tuning import Run, chosen_setting, next_run, write_tuning
+from pipeline.learn.trained import PixelInput, Trained, predict
 from pipeline.resume import Interrupted, TrainingState
 
 CLASSES = ["healthy", "rust", "scab"]
@@ -25,7 +27,7 @@ COLOURS = np.array([[40, 180, 40], [190, 90, 30], [90, 60, 150]])
 SMALL = {
     "steps": 4,
     "batch_size": 6,
-    "lr": 1e-3,
+    "tuning": [{"lr": 1e-3, "dropout": 0.1, "input_noise": 0.1}],
     "z_dim": 8,
     "img_resolution": 16,
     "channels": 4,
@@ -55,6 +57,13 @@ def val() -> Store:
 @pytest.fixture
 def logits() -> torch.Tensor:
     return torch.randn(7, 5, generator=torch.Generator().manual_seed(0)) * 3
+
+
+def pool_of(images: torch.Tensor, labels: np.ndarray, rows: np.ndarray, **changes) -> _Pool:
+    pixels = np.zeros((len(labels), 16, 16, 3), np.uint8)
+    scale = PixelInput((0.5,) * 3, (0.5,) * 3, images.shape[-1])
+    whole = _Pool(images, torch.as_tensor(labels), rows, 16, 0, (2, 3), pixels, scale, build_policy("classic", 16))
+    return whole._replace(**changes)
 
 
 def with_generated(logits: torch.Tensor) -> torch.Tensor:
@@ -120,7 +129,7 @@ def test_labelled_rows_are_the_budget_or_all_there_are(train):
 def test_only_labelled_rows_lend_their_labels(train):
     rows = labelled_rows(train.labels, num_classes=3, label_budget=2, seed=0)
     ids = torch.arange(len(train.labels)).float()[:, None, None, None].expand(-1, 3, 2, 2)
-    pool = _Pool(ids, torch.arange(len(train.labels)), rows, 16, 0)  # an image and its label say which row it is
+    pool = pool_of(ids, np.arange(len(train.labels)), rows)  # an image and its label say which row it is
     seen, unlabelled = set(), set()
     for step in range(60):
         images, labels = pool.labelled_batch(step)
@@ -142,28 +151,135 @@ def test_val_chooses_and_does_not_teach(train, val):
 
 def test_batches_flip_both_ways():
     image = torch.arange(4.0).view(1, 1, 2, 2).expand(1, 3, 2, 2)
-    pool = _Pool(image, torch.zeros(1, dtype=torch.long), np.array([0]), 64, 0)
-    images, _ = pool.labelled_batch(0)
-    assert len({tuple(i[0].flatten().tolist()) for i in images}) == 4
+    pool = pool_of(image, np.zeros(1, np.int64), np.array([0]), batch_size=64)
+
+    def kinds(flips: tuple[int, ...]) -> set:
+        images, _ = pool._replace(flips=flips).labelled_batch(0)
+        return {tuple(i[0].flatten().tolist()) for i in images}
+
+    assert len(kinds((2, 3))) == 4
+    assert kinds((3,)) == {(0, 1, 2, 3), (1, 0, 3, 2)}  # left and right alone
+    assert kinds(()) == {(0, 1, 2, 3)}
 
 
-def test_both_methods_step_equally_and_see_the_same_labels(train, val, monkeypatch):
-    drawn: list[list[int]] = []
-    original = _Pool.labelled_batch
+def test_classic_augments_the_very_images_of_the_other_methods(train):
+    rows = labelled_rows(train.labels, num_classes=3, label_budget=2, seed=0)
+    flat = np.arange(len(train.labels), dtype=np.uint8)[:, None, None, None] * np.ones((1, 16, 16, 3), np.uint8) * 7
+    labels = np.arange(len(train.labels))  # which row it is
+    pool = pool_of(torch.zeros(len(labels), 3, 16, 16), labels, rows, pixels=flat, policy=build_policy("none", 16))
+    classic = pool._replace(policy=build_policy("classic", 16))
+    for step in range(5):
+        images, drawn = pool.classic_batch(step)
+        assert torch.equal(drawn, pool.labelled_batch(step)[1])
+        assert torch.equal(drawn, classic.classic_batch(step)[1])
+        assert torch.allclose((images[:, 0, 0, 0] + 1) / 2 * 255 / 7, drawn.float(), atol=1e-3)
+        assert set(drawn.tolist()) <= set(rows.tolist())
+    noisy = np.random.default_rng(0).integers(0, 256, flat.shape, dtype=np.uint8)
+    first, again = (classic._replace(pixels=noisy).classic_batch(3)[0] for _ in range(2))
+    assert torch.equal(first, again)
+    plain = pool._replace(pixels=noisy).classic_batch(3)[0]
+    assert not torch.equal(first, plain)
 
-    def watched(self, step):
-        images, labels = original(self, step)
-        drawn.append([step, *labels.tolist(), float(images.sum())])
-        return images, labels
 
-    monkeypatch.setattr(_Pool, "labelled_batch", watched)
+def test_all_methods_step_equally_from_the_same_weights_and_see_the_same_labels(train, val, monkeypatch):
+    drawn: dict[str, list] = {name: [] for name in METHODS}
+    starts: dict[str, torch.Tensor] = {}
+    for name, method in METHODS.items():
+
+        def watched(self, D, pool, *, of=name, original=method.__init__, **settings):
+            original(self, D, pool, **settings)
+            starts[of] = torch.cat([p.detach().flatten().clone() for p in D.parameters()])
+            batch = self.labelled_batch
+
+            def noted(step):
+                images, labels = batch(step)
+                drawn[of].append((step, labels.tolist(), images))
+                return images, labels
+
+            self.labelled_batch = noted
+
+        monkeypatch.setitem(METHODS, name, type(name, (method,), {"__init__": watched}))
     result = train_sgan(train, val, label_budget=3, seeds=[0], **SMALL)
-    assert [t.method for t in result.trained] == ["sgan", "supervised"]
-    assert [t.optimiser_steps for t in result.trained] == [SMALL["steps"]] * 2
-    assert drawn[: SMALL["steps"]] == drawn[SMALL["steps"] :]
+    assert [t.method for t in result.trained] == ["sgan", "supervised", "supervised_classic"]
+    assert [t.optimiser_steps for t in result.trained] == [SMALL["steps"]] * 3
+    assert torch.equal(starts["sgan"], starts["supervised"]) and torch.equal(
+        starts["sgan"], starts["supervised_classic"]
+    )
+    assert [step for step, _, _ in drawn["sgan"]] == list(range(1, SMALL["steps"] + 1))
+    for mine, plain, classic in zip(*drawn.values(), strict=True):
+        assert mine[:2] == plain[:2] == classic[:2]
+        assert torch.equal(mine[2], plain[2]) and not torch.equal(mine[2], classic[2])
     assert result.counts == {"labelled/healthy": 3, "labelled/rust": 3, "labelled/scab": 3}
     assert [row["step"] for row in result.trained[0].history] == [2, 4]
     assert {"d_loss", "g_loss"} <= set(result.trained[0].history[0])
+
+
+def test_next_run_gives_every_method_the_same_trials():
+    methods, seeds = ["sgan", "supervised", "supervised_classic"], [5, 7, 6]
+    scores: dict[Run, tuple[float, float]] = {}
+    good = {"sgan": 2, "supervised": 0, "supervised_classic": 1}
+    order = []
+    while run := next_run(scores, methods=methods, seeds=seeds, settings=3):
+        order.append(run)
+        scores[run] = (float(good[run.method] == run.setting), 0.0)
+    assert order[:5] == [Run("sgan", 5, 0), Run("sgan", 5, 1), Run("sgan", 5, 2), Run("sgan", 7, 2), Run("sgan", 6, 2)]
+    for method in methods:
+        own = [run for run in order if run.method == method]
+        assert [run.setting for run in own] == [0, 1, 2, good[method], good[method]]
+        assert [run.seed for run in own] == [5, 5, 5, 7, 6]
+
+
+def test_setting_is_chosen_by_macro_f1_then_by_loss_then_by_order():
+    scores = {Run("a", 0, i): score for i, score in enumerate([(0.5, -1.0), (0.7, -2.0), (0.7, -1.5), (0.7, -1.5)])}
+    scores |= {Run("a", 1, 0): (0.9, 0.0), Run("b", 0, 0): (0.9, 0.0)}  # another seed, another method
+    assert chosen_setting(scores, "a", 0) == 2
+
+
+SETTINGS = [
+    {"lr": 1e-6, "dropout": 0.1, "input_noise": 0.1},
+    {"lr": 0.02, "dropout": 0.0, "input_noise": 0.1},
+]  # the first learns nothing in so few steps
+
+
+def tuned(train: Store, val: Store, **changes) -> SganResult:
+    args = {**SMALL, "steps": 12, "eval_every": 6, "tuning": SETTINGS, "seeds": [1, 2], **changes}
+    return train_sgan(train, val, label_budget=4, **args)
+
+
+def test_every_method_tries_the_same_settings_and_keeps_the_best_on_val(train, val, tmp_path):
+    result = tuned(train, val)
+    by_method = {name: [t for t in result.tried if t.method == name] for name in METHODS}
+    for tried in by_method.values():
+        assert [t.setting for t in tried] == SETTINGS  # as many, and the same
+        assert [t.chosen for t in tried] == [False, True]
+        assert max(tried, key=lambda t: (t.val_macro_f1, -t.val_loss)).chosen
+    assert [(t.seed, t.method) for t in result.trained] == [(s, m) for s in (1, 2) for m in METHODS]
+    alone = train_sgan(
+        train, val, label_budget=4, seeds=[2], **SMALL | {"steps": 12, "eval_every": 6, "tuning": SETTINGS[1:]}
+    )
+    for mine, theirs in zip(result.trained[3:], alone.trained, strict=True):  # the second seed: the chosen one alone
+        assert mine.history == theirs.history
+    write_tuning(tmp_path / "tuning.csv", result.tried)
+    frame = pd.read_csv(tmp_path / "tuning.csv")
+    assert list(frame.columns) == [
+        "method",
+        "lr",
+        "dropout",
+        "input_noise",
+        "best_step",
+        "val_macro_f1",
+        "val_loss",
+        "chosen",
+    ]
+    assert frame.groupby("method")["chosen"].agg(["size", "sum"]).to_numpy().tolist() == [[2, 1]] * 3
+
+
+def test_settings_are_chosen_on_val_alone(train, val):
+    """On a val whose labels are wrong the worse learner is the better: nothing but val can have told."""
+    wrong = val._replace(labels=np.roll(np.arange(3), 1)[val.labels])
+    chosen = [t.setting for t in tuned(train, wrong, methods=["supervised"], seeds=[1]).tried if t.chosen]
+    assert chosen == SETTINGS[:1]
+    assert set(inspect.signature(train_sgan).parameters).isdisjoint({"test", "stores"})
 
 
 def test_counts_of_a_scarce_class(train, val):
@@ -172,12 +288,10 @@ def test_counts_of_a_scarce_class(train, val):
 
 
 def test_g_and_d_both_learn_and_g_does_not_touch_d(train):
-    from pipeline.learn.sgan import Sgan
-
     rows = labelled_rows(train.labels, num_classes=3, label_budget=3, seed=0)
-    pool = _Pool(torch.rand(len(train.labels), 3, 16, 16), torch.from_numpy(train.labels), rows, 4, 0)
+    pool = pool_of(torch.rand(len(train.labels), 3, 16, 16), train.labels, rows, batch_size=4)
     D = Discriminator(3, channels=4, dropout=0.5)
-    method = Sgan(D, pool, 1e-3, 8, 4)
+    method = Sgan(D, pool, lr=1e-3, z_dim=8, channels=4, unlabelled_weight=1.0)
     D_before = [p.clone() for p in D.parameters()]
     G_before = [p.clone() for p in method.G.parameters()]
     loss = method.after_d_step(1)["g_loss"]
@@ -192,18 +306,21 @@ def test_g_and_d_both_learn_and_g_does_not_touch_d(train):
 def test_same_bytes_twice_for_any_list_of_seeds(train, val):
     once = train_sgan(train, val, label_budget=3, seeds=[1, 2], **SMALL).trained
     alone = train_sgan(train, val, label_budget=3, seeds=[2], **SMALL).trained
-    assert [(t.seed, t.method) for t in once] == [(s, m) for s in (1, 2) for m in ("sgan", "supervised")]
-    for a, b in zip(once[2:], alone, strict=True):
+    assert [(t.seed, t.method) for t in once] == [(s, m) for s in (1, 2) for m in METHODS]
+    for a, b in zip(once[3:], alone, strict=True):
         assert a.history == b.history
         assert np.array_equal(predict(a.model, val.images), predict(b.model, val.images))
 
 
 def test_stopped_anywhere_it_ends_with_the_same_bits(train, val, tmp_path, monkeypatch, capsys):
-    args = SMALL | {"steps": 4, "eval_every": 3, "dropout": 0.5, "lr": 0.01}
+    tuning = [{"lr": 0.01, "dropout": 0.5, "input_noise": 0.1}, {"lr": 0.02, "dropout": 0.5, "input_noise": 0.1}]
+    args = SMALL | {"steps": 3, "eval_every": 2, "tuning": tuning}
+    methods = ["sgan", "supervised_classic"]
     due = TrainingState.due
 
-    def run(state_dir=None) -> list[Trained]:
-        return train_sgan(train, val, label_budget=3, seeds=[1, 2], **args, state_dir=state_dir).trained
+    def run(state_dir=None) -> tuple[list[Trained], list]:
+        result = train_sgan(train, val, label_budget=3, seeds=[1, 2], methods=methods, **args, state_dir=state_dir)
+        return result.trained, result.tried
 
     def interrupt(asked: list, point: int):
         def watched(self) -> bool:
@@ -214,8 +331,8 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(train, val, tmp_path, monke
 
         return watched
 
-    straight = run()
-    for point in range(1, 2 * 2 * 5 + 1):  # after each step, and after each method of each seed
+    straight, tried = run()
+    for point in range(1, 2 * 3 * 4 + 1):  # after each step, and after each run: two settings, then the second seed
         folder = tmp_path / f"{point}" / "train_sgan@3"
         with monkeypatch.context() as patched:
             patched.setattr(TrainingState, "due", interrupt([], point))
@@ -223,8 +340,9 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(train, val, tmp_path, monke
                 run(folder)
         assert stopped.value.signum == signal.SIGTERM
         capsys.readouterr()
-        resumed = run(folder)
+        resumed, tried_resumed = run(folder)
         assert capsys.readouterr().out.startswith("train_sgan@3: going on from ")
+        assert tried_resumed == tried
         assert [(t.method, t.seed) for t in resumed] == [(t.method, t.seed) for t in straight]
         for a, b in zip(straight, resumed, strict=True):
             assert repr(a.history) == repr(b.history)
@@ -253,11 +371,14 @@ def test_every_argument_and_byte_is_in_the_fingerprint(train, val, tmp_path, mon
         "seeds": [1],
         "steps": 5,
         "batch_size": 7,
-        "lr": 2e-3,
+        "tuning": [{"lr": 2e-3, "dropout": 0.1, "input_noise": 0.1}],
         "z_dim": 9,
         "img_resolution": 8,
         "channels": 5,
-        "dropout": 0.2,
+        "unlabelled_weight": 0.5,
+        "flips": [],
+        "augment": "none",
+        "methods": ["supervised"],
         "eval_every": 3,
         "device": "cpu:0",
     }
@@ -277,7 +398,8 @@ def test_every_argument_and_byte_is_in_the_fingerprint(train, val, tmp_path, mon
 
 
 def test_learns_colours(train, val):
-    args = SMALL | {"steps": 60, "batch_size": 12, "lr": 3e-3, "eval_every": 20, "channels": 8}
+    args = SMALL | {"steps": 60, "batch_size": 12, "eval_every": 20, "channels": 8}
+    args["tuning"] = [{"lr": 3e-3, "dropout": 0.1, "input_noise": 0.1}]
     result = train_sgan(train, val, label_budget=4, seeds=[0], **args)
     test = coloured_store([6, 6, 6], 2)
     for trained in result.trained:
@@ -303,12 +425,12 @@ def test_results_name_the_method(tmp_path, train, val):
     metrics = write_results(
         tmp_path, result.trained, {"val": val, "test": coloured_store([3, 3, 3], 4)}, extra=result.counts
     )
-    assert metrics["sgan/optimiser_steps"] == metrics["supervised/optimiser_steps"] == SMALL["steps"]
+    assert [metrics[f"{name}/optimiser_steps"] for name in METHODS] == [SMALL["steps"]] * 3
     assert metrics["labelled/scab"] == 3
     assert {"sgan/test/macro_f1", "supervised/test/macro_f1", "sgan/val/recall/rust"} <= set(metrics)
     frame = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False)
     assert list(frame.columns[:5]) == ["method", "seed", "split", "file", "label"]
-    assert sorted(frame["method"].unique()) == ["sgan", "supervised"]
+    assert sorted(frame["method"].unique()) == ["sgan", "supervised", "supervised_classic"]
     lines = (tmp_path / "history.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "method,seed,step,train_loss,val_loss,val_macro_f1,d_loss,g_loss"
     assert all(line.endswith(",,") for line in lines if line.startswith("supervised"))

@@ -90,7 +90,7 @@ CASES = {
         ["train_sgan", "2"],
         "train_sgan@2",
         ["results/sgan/2", "results/metrics/train_sgan@2.json"],
-        [(signal.SIGKILL, 2), (signal.SIGTERM, 2), (signal.SIGKILL, 8)],  # in the SGAN, and in a baseline
+        [(signal.SIGKILL, 2), (signal.SIGTERM, 2), (signal.SIGKILL, 18)],  # in the SGAN, and in a baseline
     ),
 }
 REFUSING = CASES["train_sgan"]
@@ -326,7 +326,7 @@ def test_other_data_and_parameters_start_over(bare, unkilled, tmp_path):
     """First other parameters, then other data as well, are left unfinished; neither may reach the real ones."""
     project = bare.copy(tmp_path / "project")
     params = (project.folder / "params.yaml").read_bytes()
-    project.set_params({"train_sgan": {"lr": 0.002}})
+    project.set_params({"train_sgan": {"unlabelled_weight": 0.9}})
     project.stop(REFUSING, signal.SIGKILL, 4)
 
     (project.folder / "params.yaml").write_bytes(params)

@@ -137,12 +137,15 @@ def test_class_and_sgan_sentences():
     text = class_sentence("rust", verdict, score=Interval(0.5, 0.2, 0.8, 48, 5), num_test=8)
     assert "`rust`" in text and "no evidence" in text and "8 test images of this class" in text
     verdicts = {
-        "10": decide({"supervised": interval(UP)}, matched="supervised"),
-        "20": decide({"supervised": interval(DOWN)}, matched="supervised"),
+        "10": decide({"supervised": interval(UP), "supervised_classic": interval(UP)}, matched="supervised"),
+        "20": decide({"supervised": interval(DOWN), "supervised_classic": interval(ZERO)}, matched="supervised"),
+        "30": decide({"supervised": interval(UP), "supervised_classic": interval(ZERO)}, matched="supervised"),
     }
     scores = {budget: Interval(0.6, 0.5, 0.7, 100, 5) for budget in verdicts}
     text = sgan_sentence(verdicts, scores)
     assert "10 labels a class, helps:" in text and "20 labels a class, hurts:" in text
+    assert "30 labels a class, no evidence either way:" in text  # beating the baseline without augmentation is no help
+    assert text.count("against `supervised_classic`") == 3
     assert "+0.020 to +0.100" in text and "100 test images" in text
 
 

@@ -1,9 +1,11 @@
 """The semi-supervised GAN of Salimans et al. 2016, beside the same discriminator trained on the labels alone.
 
-The comparison asks what unlabelled images are worth. Both methods get, for each seed, the same labelled
-images, the same labelled batches, initial weights of D, flips, optimiser, steps, averaging and choice of the
-checkpoint on val; the baseline lacks the unlabelled images and G, and nothing else (Oliver et al. 2018:
-baselines are usually reported too low). G is no generator for export: one that helps D is a bad one.
+The comparison asks what unlabelled images are worth. All methods get, for each seed, the same labelled images,
+the same labelled batches, initial weights of D, optimiser, steps, averaging, choice of the checkpoint on val, and
+the same number of settings to choose from on val (Oliver et al. 2018: baselines are usually reported too low).
+`supervised` lacks the unlabelled images and G, and nothing else. `supervised_classic` lacks them too, and has its
+images augmented by the downstream classifier's classic policy where the other two have flips alone: what a few
+lines of code give without any unlabelled image. G is no generator for export: one that helps D is a bad one.
 """
 
 from __future__ import annotations
@@ -20,15 +22,18 @@ from tqdm import tqdm
 
 from pipeline.images.seeding import numpy_rng, torch_generator
 from pipeline.images.store import Store
+from pipeline.images.transforms import Policy, build_policy
 from pipeline.learn.batches import check_stores
 from pipeline.learn.device import reproducible, seed_layers
 from pipeline.learn.sgan_losses import feature_matching_loss, labelled_loss, unlabelled_loss
 from pipeline.learn.sgan_networks import Discriminator, Generator
+from pipeline.learn.sgan_tuning import Run, Tried, chosen_setting, next_run
 from pipeline.learn.trained import BestOnVal, PixelInput, Trained, from_state, to_pixels, to_state
 from pipeline.resume import TrainingState, fingerprint
 
 ADAM_BETAS = (0.5, 0.999)
 AVERAGE_DECAY = 0.99  # of D's averaged weights, a step; the average starts from the first steps without lag
+FLIPS = {"vertical": 2, "horizontal": 3}  # name in params.yaml -> dim of (B, 3, R, R) that is turned round
 DECAY_FROM = 2 / 3  # of the steps: from here on the rate falls to nothing
 
 
@@ -36,12 +41,14 @@ class SganResult(NamedTuple):
     """Outcome of `train_sgan`.
 
     Attributes:
-        trained: One a seed and method, seeds in order, `sgan` before `supervised`.
+        trained: One a seed and method, seeds in order, methods in the order of `methods`.
         counts: "labelled/<class>" to the number of labelled images of it, the same for every seed.
+        tried: Every method's settings with their scores on val, as many for each.
     """
 
     trained: list[Trained]
     counts: dict[str, int]
+    tried: list[Tried]
 
 
 class _Pool(NamedTuple):
@@ -52,13 +59,17 @@ class _Pool(NamedTuple):
     labelled_rows: np.ndarray  # rows whose label may be seen
     batch_size: int
     seed: int
+    flips: tuple[int, ...]  # dims of (B, 3, R, R) along which half of the images are mirrored
+    pixels: np.ndarray  # (N, H, W, 3) uint8: the images as the classic policy takes them
+    scale: nn.Module  # (B, 3, H, W) uint8 to (B, 3, R, R) in [-1, 1]
+    policy: Policy
 
     def draw(self, purpose: str, rows: np.ndarray, step: int) -> tuple[Tensor, np.ndarray]:
         """A batch of some rows, drawn with replacement and flipped at random; and its rows."""
         rng = numpy_rng(self.seed, purpose, step)
         drawn = rows[rng.integers(len(rows), size=self.batch_size)]
         images = self.images[torch.from_numpy(drawn).to(self.images.device)]
-        for dim in (2, 3):  # a leaf has no up or down
+        for dim in self.flips:
             flipped = torch.from_numpy(rng.random(self.batch_size) < 0.5).to(images.device)
             images = torch.where(flipped[:, None, None, None], images.flip(dim), images)
         return images, drawn
@@ -66,6 +77,13 @@ class _Pool(NamedTuple):
     def labelled_batch(self, step: int) -> tuple[Tensor, Tensor]:
         """(B, 3, R, R) images and their (B,) labels."""
         images, rows = self.draw("labelled batch", self.labelled_rows, step)
+        return images, self.labels[torch.from_numpy(rows).to(self.labels.device)]
+
+    def classic_batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """The images of `labelled_batch`, augmented at full size by the classic policy and not by flips."""
+        rows = self.draw("labelled batch", self.labelled_rows, step)[1]
+        batch = np.stack([self.policy(self.pixels[row], self.seed, step, i) for i, row in enumerate(rows)])
+        images = self.scale(to_pixels(batch, self.images.device))
         return images, self.labels[torch.from_numpy(rows).to(self.labels.device)]
 
     def unlabelled_batch(self, step: int) -> Tensor:
@@ -98,33 +116,40 @@ def train_sgan(
     *,
     label_budget: int,
     seeds: list[int],
+    tuning: list[dict[str, float]],
     steps: int,
     batch_size: int,
-    lr: float,
     z_dim: int,
     img_resolution: int,
     channels: int = 16,
-    dropout: float = 0.1,
+    unlabelled_weight: float = 1.0,
+    flips: list[str] | tuple[str, ...] = ("horizontal", "vertical"),
+    augment: str = "classic",
+    methods: list[str] | None = None,
     eval_every: int,
     device: str = "cpu",
     report: Callable[[dict[str, float], int], None] | None = None,
     state_dir: str | Path | None = None,
 ) -> SganResult:
-    """Train the SGAN and its supervised-only baseline, each once a seed.
+    """Train the SGAN and its supervised-only baselines, each with every setting once, and with the best once a seed.
 
     Args:
         train: All training images; the labels of all but the labelled ones stay unseen.
-        val: Images to choose the checkpoint on.
+        val: Images to choose the checkpoint and the setting on.
         label_budget: Labelled images a class.
-        seeds: Each draws its own labelled images.
-        steps: Optimiser steps of D, for both methods.
+        seeds: Each draws its own labelled images; settings are tried with the first.
+        tuning: Settings that every method tries: `lr`, Adam's learning rate; `dropout`, of D after each halving of
+            the resolution; `input_noise`, the standard deviation of Gaussian noise on D's input in training, images
+            spanning [-1, 1]. The paper's dropout of 0.5 (and 0.2 on the input) is for 100 times as many steps.
+        steps: Optimiser steps of D, for every method.
         batch_size: Images of each kind a step: labelled, unlabelled, generated.
-        lr: Adam's learning rate.
         z_dim: Length of G's noise.
         img_resolution: Side that the networks see, pixels; images are averaged down to it.
         channels: Width of both networks: channels of the map nearest to the image.
-        dropout: Of D, after each halving of the resolution. The paper's 0.5 (and 0.2 on the input) is for 100
-            times as many steps: after some hundred, both methods were better with 0.1 on val.
+        unlabelled_weight: Of the loss on unlabelled and generated images; the paper's is 1.
+        flips: Mirrorings that labelled and unlabelled images get at random: horizontal, vertical.
+        augment: Policy of `images/transforms.py` that `supervised_classic` gets in place of the flips.
+        methods: Keys of METHODS; None: all.
         eval_every: Steps between two evaluations on val; the last step is evaluated always.
         device: cpu or cuda.
         report: Called with losses and val figures of a seed, and the step.
@@ -137,98 +162,145 @@ def train_sgan(
     """
     settings = {k: v for k, v in locals().items() if k not in ("train", "val", "report", "state_dir")}
     check_stores(train, val)
+    methods = list(METHODS) if methods is None else methods
     num_classes = len(train.classes)
     scale = PixelInput((0.5,) * 3, (0.5,) * 3, img_resolution).to(device)  # pixels to [-1, 1]
     chunks = np.array_split(train.images, len(train.labels) // 64 + 1)  # as floats at full size they would fill memory
     images = torch.cat([scale(to_pixels(chunk, device)) for chunk in chunks])
+    labels = torch.from_numpy(train.labels).to(device)
+    policy = build_policy(augment, train.images.shape[1])
+    rows = {
+        seed: labelled_rows(train.labels, num_classes=num_classes, label_budget=label_budget, seed=seed)
+        for seed in seeds
+    }
     key = ""
     if state_dir is not None:
         arrays = [train.images, train.labels, val.images, val.labels]
         key = fingerprint(arrays, {**settings, "classes": train.classes})
 
     with reproducible(), TrainingState(state_dir, key) as state:
-        finished: list[dict[str, Any]] = []  # a seed and method each, as `to_state` gives them
+        finished: list[dict[str, Any]] = []  # trainings in the order of `next_run`, as `to_state` gives them
         running: dict[str, Any] | None = None  # what the first that is not finished goes on from
         saved = state.load()
         if saved is not None:
             finished, running = saved["finished"], saved["running"]
             print(f"{state.name}: going on from {saved['position']}", flush=True)
 
-        trained, rows = [], np.array([], dtype=np.int64)
-        for seed in seeds:
-            rows = labelled_rows(train.labels, num_classes=num_classes, label_budget=label_budget, seed=seed)
-            pool = _Pool(images, torch.from_numpy(train.labels).to(device), rows, batch_size, seed)
-            for name, new_method in METHODS.items():
-                seed_layers(seed, "initial weights")
-                D = Discriminator(num_classes, channels=channels, dropout=dropout)
-                D.to(device, memory_format=torch.channels_last)
-                averaged = nn.Sequential(scale, copy.deepcopy(D)).eval()  # what is evaluated, chosen and returned
-                if len(trained) < len(finished):
-                    trained.append(from_state(finished[len(trained)], averaged))
-                    continue
-                method = new_method(D, pool, lr, z_dim, channels)
-                opt_D = torch.optim.Adam(D.parameters(), lr, betas=ADAM_BETAS)
-                best, history, optimiser_steps, first_step = BestOnVal(), [], 0, 1
-                sums: dict[str, list[Tensor]] = {}
-                parts = {"D": D, "opt_D": opt_D, "averaged": averaged, "best": best, **method.parts}
-                if running is not None:
-                    for part_name, part in parts.items():
-                        part.load_state_dict(running[part_name])
-                    history, optimiser_steps = running["history"], running["optimiser_steps"]
-                    sums = {k: [value.to(device) for value in values] for k, values in running["sums"].items()}
-                    first_step, running = running["step"] + 1, None
+        trained: dict[Run, Trained] = {}
+        while run := next_run(
+            {run: _score(t) for run, t in trained.items()}, methods=methods, seeds=seeds, settings=len(tuning)
+        ):
+            name, seed, setting = run.method, run.seed, tuning[run.setting]
+            lr = setting["lr"]
+            pool = _Pool(
+                images,
+                labels,
+                rows[seed],
+                batch_size,
+                seed,
+                tuple(FLIPS[flip] for flip in flips),
+                train.images,
+                scale,
+                policy,
+            )
+            seed_layers(seed, "initial weights")
+            D = Discriminator(
+                num_classes, channels=channels, dropout=setting["dropout"], input_noise=setting["input_noise"]
+            )
+            D.to(device, memory_format=torch.channels_last)
+            averaged = nn.Sequential(scale, copy.deepcopy(D)).eval()  # what is evaluated, chosen and returned
+            if len(trained) < len(finished):
+                trained[run] = from_state(finished[len(trained)], averaged)
+                continue
+            method = METHODS[name](D, pool, lr=lr, z_dim=z_dim, channels=channels, unlabelled_weight=unlabelled_weight)
+            opt_D = torch.optim.Adam(D.parameters(), lr, betas=ADAM_BETAS)
+            best, history, optimiser_steps, first_step = BestOnVal(), [], 0, 1
+            sums: dict[str, list[Tensor]] = {}
+            parts = {"D": D, "opt_D": opt_D, "averaged": averaged, "best": best, **method.parts}
+            if running is not None:
+                for part_name, part in parts.items():
+                    part.load_state_dict(running[part_name])
+                history, optimiser_steps = running["history"], running["optimiser_steps"]
+                sums = {k: [value.to(device) for value in values] for k, values in running["sums"].items()}
+                first_step, running = running["step"] + 1, None
 
-                steps_left = range(first_step, steps + 1)
-                for step in tqdm(
-                    steps_left, f"{name}, seed {seed}", total=steps, initial=first_step - 1, disable=None, leave=False
-                ):
-                    for optimiser in (opt_D, *method.optimisers):
-                        for group in optimiser.param_groups:
-                            group["lr"] = lr * learning_rate_factor(step, steps)
-                    # All that a step draws is addressed by (seed, step): no generator's state need be saved.
-                    seed_layers(seed, "dropout", step)
-                    loss, losses = method.d_loss(step)
-                    opt_D.zero_grad()
-                    loss.backward()
-                    opt_D.step()
-                    optimiser_steps += 1
-                    losses = losses | method.after_d_step(step)
-                    _average(averaged[1], D, min(AVERAGE_DECAY, (1 + step) / (10 + step)))
-                    for k, value in losses.items():
-                        sums.setdefault(k, []).append(value.detach())
-                    if step % eval_every == 0 or step == steps:
-                        row = {"step": step} | {k: float(torch.stack(values).mean()) for k, values in sums.items()}
-                        row |= best.offer(step, averaged, val)
-                        history.append(row)
-                        sums.clear()
-                        if report is not None:
-                            report({f"{name}/{k}/seed_{seed}": v for k, v in row.items() if k != "step"}, step)
-                    if state.due():
-                        so_far = {"step": step, "optimiser_steps": optimiser_steps, "history": history, "sums": sums}
-                        so_far |= {part_name: part.state_dict() for part_name, part in parts.items()}
-                        position = f"step {step} of {steps} of {name}, seed {seed}"
-                        state.save({"finished": finished, "running": so_far}, position)
-
-                best.restore(averaged)
-                trained.append(Trained(seed, averaged, history, best.step, optimiser_steps, name))
-                finished.append(to_state(trained[-1]))
+            words = f"{name}, seed {seed}, setting {run.setting + 1} of {len(tuning)}"
+            for step in tqdm(
+                range(first_step, steps + 1), words, total=steps, initial=first_step - 1, disable=None, leave=False
+            ):
+                for optimiser in (opt_D, *method.optimisers):
+                    for group in optimiser.param_groups:
+                        group["lr"] = lr * learning_rate_factor(step, steps)
+                # All that a step draws is addressed by (seed, step): no generator's state need be saved.
+                seed_layers(seed, "dropout", step)
+                loss, losses = method.d_loss(step)
+                opt_D.zero_grad()
+                loss.backward()
+                opt_D.step()
+                optimiser_steps += 1
+                losses = losses | method.after_d_step(step)
+                _average(averaged[1], D, min(AVERAGE_DECAY, (1 + step) / (10 + step)))
+                for k, value in losses.items():
+                    sums.setdefault(k, []).append(value.detach())
+                if step % eval_every == 0 or step == steps:
+                    row = {"step": step} | {k: float(torch.stack(values).mean()) for k, values in sums.items()}
+                    row |= best.offer(step, averaged, val)
+                    history.append(row)
+                    sums.clear()
+                    if report is not None:
+                        of = f"seed_{seed}" + (f"/setting_{run.setting}" if len(tuning) > 1 else "")
+                        report({f"{name}/{k}/{of}": v for k, v in row.items() if k != "step"}, step)
                 if state.due():
-                    state.save({"finished": finished, "running": None}, f"the end of {name}, seed {seed}")
-    counts = np.bincount(train.labels[rows], minlength=num_classes)
-    return SganResult(trained, {f"labelled/{name}": int(counts[k]) for k, name in enumerate(train.classes)})
+                    so_far = {"step": step, "optimiser_steps": optimiser_steps, "history": history, "sums": sums}
+                    so_far |= {part_name: part.state_dict() for part_name, part in parts.items()}
+                    state.save({"finished": finished, "running": so_far}, f"step {step} of {steps} of {words}")
+
+            best.restore(averaged)
+            trained[run] = Trained(seed, averaged, history, best.step, optimiser_steps, name)
+            finished.append(to_state(trained[run]))
+            if state.due():
+                state.save({"finished": finished, "running": None}, f"the end of {words}")
+
+    scores = {run: _score(t) for run, t in trained.items()}
+    chosen = {name: chosen_setting(scores, name, seeds[0]) for name in methods}
+    tried = [
+        Tried(
+            run.method,
+            tuning[run.setting],
+            t.best_step,
+            scores[run][0],
+            -scores[run][1],
+            chosen[run.method] == run.setting,
+        )
+        for run, t in trained.items()
+        if run.seed == seeds[0]
+    ]
+    counts = np.bincount(train.labels[rows[seeds[-1]]], minlength=num_classes)
+    return SganResult(
+        [trained[Run(name, seed, chosen[name])] for seed in seeds for name in methods],
+        {f"labelled/{name}": int(counts[k]) for k, name in enumerate(train.classes)},
+        tried,
+    )
+
+
+def _score(trained: Trained) -> tuple[float, float]:
+    """On val, of the weights that were kept: what settings are chosen by."""
+    row = next(row for row in trained.history if row["step"] == trained.best_step)
+    return row["val_macro_f1"], -row["val_loss"]
 
 
 class Supervised:
     """The baseline: D on the labelled images alone."""
 
-    def __init__(self, D: Discriminator, pool: _Pool, lr: float, z_dim: int, channels: int) -> None:
+    def __init__(self, D: Discriminator, pool: _Pool, **of_sgan: Any) -> None:
         self.D, self.pool = D, pool
+        self.labelled_batch = pool.labelled_batch
         self.optimisers: list[torch.optim.Optimizer] = []
         self.parts: dict[str, Any] = {}  # what has a state, beside D and its optimiser
 
     def d_loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """What D minimises, and its parts."""
-        images, labels = self.pool.labelled_batch(step)
+        images, labels = self.labelled_batch(step)
         loss = labelled_loss(self.D(images), labels)
         return loss, {"train_loss": loss}
 
@@ -237,11 +309,22 @@ class Supervised:
         return {}
 
 
+class SupervisedClassic(Supervised):
+    """D on the labelled images alone, under the classic policy."""
+
+    def __init__(self, D: Discriminator, pool: _Pool, **of_sgan: Any) -> None:
+        super().__init__(D, pool)
+        self.labelled_batch = pool.classic_batch
+
+
 class Sgan:
     """D on labelled, unlabelled and generated images; G by feature matching."""
 
-    def __init__(self, D: Discriminator, pool: _Pool, lr: float, z_dim: int, channels: int) -> None:
-        self.D, self.pool = D, pool
+    def __init__(
+        self, D: Discriminator, pool: _Pool, *, lr: float, z_dim: int, channels: int, unlabelled_weight: float
+    ) -> None:
+        self.D, self.pool, self.unlabelled_weight = D, pool, unlabelled_weight
+        self.labelled_batch = pool.labelled_batch
         device = pool.images.device
         self.G = Generator(z_dim, pool.images.shape[-1], channels=channels)
         self.G.to(device, memory_format=torch.channels_last)
@@ -251,7 +334,7 @@ class Sgan:
 
     def d_loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """What D minimises, and its parts."""
-        images, labels = self.pool.labelled_batch(step)
+        images, labels = self.labelled_batch(step)
         with torch.no_grad():
             fakes = self.G(self._z("z of D", step))
         # one pass for all three: without batch normalisation they do not mix
@@ -259,7 +342,7 @@ class Sgan:
         labelled_logits, real_logits, fake_logits = logits.chunk(3)
         labelled = labelled_loss(labelled_logits, labels)
         unlabelled = unlabelled_loss(real_logits, fake_logits)
-        return labelled + unlabelled, {"train_loss": labelled, "d_loss": unlabelled}
+        return labelled + self.unlabelled_weight * unlabelled, {"train_loss": labelled, "d_loss": unlabelled}
 
     def after_d_step(self, step: int) -> dict[str, Tensor]:
         """One step of G, D held fixed."""
@@ -279,7 +362,11 @@ class Sgan:
 
 
 # name in predictions.csv -> what D minimises, and what else learns
-METHODS: dict[str, type[Sgan] | type[Supervised]] = {"sgan": Sgan, "supervised": Supervised}
+METHODS: dict[str, type[Sgan] | type[Supervised]] = {
+    "sgan": Sgan,
+    "supervised": Supervised,
+    "supervised_classic": SupervisedClassic,
+}
 
 
 def learning_rate_factor(step: int, steps: int) -> float:

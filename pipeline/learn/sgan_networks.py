@@ -20,10 +20,12 @@ class Discriminator(nn.Module):
         num_classes: K.
         channels: Of the first convolution; doubled with each halving of the resolution.
         dropout: Probability, after each halving of the resolution.
+        input_noise: Standard deviation of Gaussian noise on the images, in training.
     """
 
-    def __init__(self, num_classes: int, *, channels: int, dropout: float) -> None:
+    def __init__(self, num_classes: int, *, channels: int, dropout: float, input_noise: float = 0.0) -> None:
         super().__init__()
+        self.input_noise = input_noise
         c = channels
 
         def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> list[nn.Module]:
@@ -47,6 +49,8 @@ class Discriminator(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 3, R, R) in [-1, 1] to (N, 4 * channels): what feature matching compares."""
+        if self.training and self.input_noise > 0:
+            images = images + self.input_noise * torch.randn_like(images)
         return self.body(images)
 
     def forward(self, images: Tensor) -> Tensor:

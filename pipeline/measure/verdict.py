@@ -258,18 +258,23 @@ def sgan_sentence(verdicts: Mapping[str, Verdict], scores: Mapping[str, Interval
     """The verdict on semi-supervised learning, budget by budget, against the same discriminator on labels only.
 
     Args:
-        verdicts: budget → `decide` on the difference of macro-F1 to `supervised`.
+        verdicts: budget → `decide` on the differences of macro-F1 to `supervised` and `supervised_classic`.
         scores: budget → the SGAN's macro-F1.
         confidence: Of the intervals.
     """
+
+    def against(control: str, d: Interval) -> str:
+        return f"{_signed(d.mean)} ({_signed(d.lower)} to {_signed(d.upper)}) against `{control}`"
+
     parts = [
         f"{_budget_words(budget)} {LABELS[v.verdict]}: macro-F1 {scores[budget].mean:.3f}, "
-        f"{_signed(v.difference.mean)} ({_signed(v.difference.lower)} to {_signed(v.difference.upper)})"
+        + _listed([against(control, d) for control, d in v.evidence.differences.items()])
         for budget, v in verdicts.items()
     ]
     first = next(iter(verdicts.values())).difference
     return (
-        f"SGAN against its own discriminator trained on the same labels alone. {'; '.join(parts)} "
+        "SGAN against its own discriminator trained on the same labels alone, with flips (`supervised`) and with "
+        f"classic augmentation (`supervised_classic`). {'; '.join(parts)} "
         f"({_percent(confidence)} intervals, {_count(first.n_test, 'test image')}, {_count(first.n_seeds, 'seed')})."
     )
 

@@ -52,6 +52,7 @@ from pipeline.report.results import (
     read_manifest,
     read_predictions,
     read_steps,
+    read_tuning,
 )
 from pipeline.report.table import write_rows
 
@@ -65,7 +66,7 @@ class Outcome(NamedTuple):
         candidate: The GAN arm chosen on val.
         overall: On macro-F1.
         by_class: minority class → on its recall.
-        by_budget: label budget → on the SGAN's macro-F1.
+        by_budget: label budget → on the SGAN's macro-F1, against both of its supervised-only baselines.
         sentences: All of it in words: the first line is the verdict, then classes, then the SGAN.
     """
 
@@ -141,8 +142,8 @@ def compare_predictions(
         `<arm>/test/<metric>_minus_<control>` with the same ends, `<arm>/val/macro_f1`;
         `<arm>/test/macro_f1_minus_<control>_detectable`, `…_p`, `…_p_holm` and `…_p_swap`; `<arm>/test/brier` with its
         ends, `ece` and `ece_floor`; `effect/<name>` of `effects.EFFECTS`, with `effect_lower/<name>`, `effect_upper`,
-        `effect_p`, `effect_p_holm` and `effect_detectable`; `sgan.<budget>/…` and
-        `supervised.<budget>/…` the same; `verdict/<helps|hurts|no_evidence|too_little_data>` 1 or 0, and
+        `effect_p`, `effect_p_holm` and `effect_detectable`; `sgan.<budget>/…`, `supervised.<budget>/…` and
+        `supervised_classic.<budget>/…` the same; `verdict/<helps|hurts|no_evidence|too_little_data>` 1 or 0, and
         `verdict/difference`, `…_lower`, `…_upper` to the control that decided.
 
     Raises:
@@ -157,6 +158,7 @@ def compare_predictions(
     resampling = {"resamples": resamples, "confidence": confidence, "seed": seed}
     arms = _read_arms(classifier_dirs, split, classes, resampling)
     budgets = {budget: _read_budget(Path(folder), split, classes, resampling) for budget, folder in sgan_dirs.items()}
+    tuning = {budget: read_tuning(Path(folder) / "tuning.csv") for budget, folder in sgan_dirs.items()}
     first = next(iter(arms.predictions.values()))
     for experiment in budgets.values():
         check_same_images({"classifier": first} | experiment.predictions)
@@ -204,6 +206,8 @@ def compare_predictions(
                 "min_detectable": min_detectable,
                 "n_test": len(first.splits["test"].labels),
             },
+            budget_verdicts={budget: verdict.verdict for budget, verdict in outcome.by_budget.items()},
+            tuning=tuning,
         )
     )
     (out_dir / "report.html").write_text(document, encoding="utf-8")
@@ -274,17 +278,17 @@ def _read_arms(dirs: Mapping[str, str | Path], split: Manifest, classes: list[st
 def _read_budget(folder: Path, split: Manifest, classes: list[str], resampling: dict) -> _Experiment:
     path = folder / "predictions.csv"
     predictions = read_predictions(path, classes, by_method=True)
-    if set(predictions) != {SGAN, SUPERVISED}:
+    if set(predictions) != {SGAN, SUPERVISED, SUPERVISED_CLASSIC}:
         raise InputError(
-            f"{path}: expected the methods {SGAN} and {SUPERVISED}, found {', '.join(sorted(predictions))}; "
-            "run `dvc repro`."
+            f"{path}: expected the methods {SGAN}, {SUPERVISED} and {SUPERVISED_CLASSIC}, found "
+            f"{', '.join(sorted(predictions))}; run `dvc repro`."
         )
-    predictions = {method: predictions[method] for method in (SUPERVISED, SGAN)}
+    predictions = {method: predictions[method] for method in (SUPERVISED, SUPERVISED_CLASSIC, SGAN)}
     for own in predictions.values():
         check_against_manifest(own, split, classes)
     check_comparable(predictions)
     steps = read_steps(folder / "metrics.json")
-    return _measured(predictions, split, classes, (SUPERVISED,), steps, resampling)
+    return _measured(predictions, split, classes, (SUPERVISED, SUPERVISED_CLASSIC), steps, resampling)
 
 
 def _measured(
@@ -474,7 +478,7 @@ def _draw(
             paths["label_budget"],
             {
                 method: {b: e.statistics[method].metrics["macro_f1"] for b, e in budgets.items()}
-                for method in (SUPERVISED, SGAN)
+                for method in (SUPERVISED, SUPERVISED_CLASSIC, SGAN)
             },
         )
     return paths

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from pipeline.measure.verdict import MIN_UNITS
 from pipeline.report.html import fill, inline
 from pipeline.report.plots import arm_color, arm_marker
+from pipeline.report.sgan_section import sgan_section
 from pipeline.report.template import PAGE, STYLE
 
 # How far above always naming the largest class the border's colour may get before the page warns.
@@ -36,6 +37,8 @@ class Contents(NamedTuple):
         split_counts: split → class → images.
         test_groups: Groups among the test images.
         method: steps, sgan_steps, seeds, sgan_seeds, resamples, confidence, min_detectable, n_test.
+        budget_verdicts: label budget → verdict on the SGAN; empty: no such section.
+        tuning: label budget → rows of tuning.csv.
     """
 
     sentences: Sequence[str]
@@ -52,6 +55,8 @@ class Contents(NamedTuple):
     split_counts: Mapping[str, Mapping[str, int]]
     test_groups: int
     method: Mapping[str, Any]
+    budget_verdicts: Mapping[str, str]
+    tuning: Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def render(contents: Contents) -> str:
@@ -64,7 +69,7 @@ def render(contents: Contents) -> str:
         c=contents,
         style=Markup(STYLE),
         arms=arms,
-        budgets=[row for row in contents.rows if row["budget"]],
+        few_labels=_few_labels(contents),
         images={name: inline(path) for name, path in contents.plots.items()},
         pictures={title: inline(path) for title, path in contents.pictures.items()},
         matrices=[name for name in contents.plots if name.startswith("confusion/")],
@@ -82,6 +87,22 @@ def render(contents: Contents) -> str:
         marker=arm_marker,
         percent=lambda share: f"{share:.0%}",
         min_units=MIN_UNITS,
+    )
+
+
+def _few_labels(contents: Contents) -> Markup:
+    if not contents.budget_verdicts:
+        return Markup("")
+    return sgan_section(
+        [row for row in contents.rows if row["budget"]],
+        plot=contents.plots["label_budget"],
+        verdicts=contents.budget_verdicts,
+        tuning=contents.tuning,
+        steps=contents.method["sgan_steps"],
+        train_images=sum(contents.split_counts["train"].values()),
+        val_images=sum(contents.split_counts["val"].values()),
+        num_classes=len(contents.classes),
+        confidence=contents.method["confidence"],
     )
 
 

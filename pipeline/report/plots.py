@@ -26,6 +26,7 @@ ARM_COLORS = {
     "synthetic_only": "#cc79a7",
     "sgan": "#d55e00",
     "supervised": "#3b4540",
+    "supervised_classic": "#0072b2",
 }
 SPARE_COLORS = ("#009e73", "#8c6d31", "#7b68a6", "#999999")
 
@@ -215,7 +216,7 @@ def draw_label_budgets(path: str | Path, scores: Mapping[str, Mapping[str, Inter
 
     Args:
         path: PNG to write.
-        scores: method (`sgan`, `supervised`) → budget → macro-F1.
+        scores: method (`sgan`, `supervised`, `supervised_classic`) → budget → macro-F1.
     """
     budgets = list(dict.fromkeys(b for of in scores.values() for b in of))
     with matplotlib.rc_context(STYLE):

@@ -1,13 +1,15 @@
 """Reading the predictions of classifiers and SGANs, and refusing those that cannot be compared.
 
 Formats: `predictions.csv` has the columns seed, split, file, label and one `p/<class>` a class, for an SGAN
-with `method` in front; `history.csv` has seed, step, … , val_macro_f1; `metrics.json` has `optimiser_steps`.
+with `method` in front; `history.csv` has seed, step, … , val_macro_f1; `metrics.json` has `optimiser_steps`; an SGAN's
+`tuning.csv` has method, the settings' names, … , chosen.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -272,6 +274,22 @@ def read_history(path: str | Path) -> dict[int, np.ndarray]:
         if row["val_macro_f1"] not in ("", "nan", None):
             curves.setdefault(int(row["seed"]), []).append((float(row["step"]), float(row["val_macro_f1"])))
     return {seed: np.array(points) for seed, points in sorted(curves.items())}
+
+
+def read_tuning(path: str | Path) -> list[dict[str, str]]:
+    """Rows of an SGAN's `tuning.csv`: every method's settings, their scores on val, and which was chosen.
+
+    Raises:
+        InputError: Missing, lacks a column, or one method had more settings to choose from than another.
+    """
+    rows = _rows(Path(path), ("method", "val_macro_f1", "chosen"))
+    settings = Counter(row["method"] for row in rows)
+    if len(set(settings.values())) > 1:
+        raise InputError(
+            f"{path}: expected as many settings for every method, found {dict(settings)}; a method that was tuned more "
+            "wins by that, so run `dvc repro`."
+        )
+    return rows
 
 
 def read_json(path: str | Path) -> dict:

@@ -52,10 +52,9 @@ def format_table(comparison: Sequence[Row]) -> str:
         header = ["arm", "macro-F1", "accuracy", "bal. acc.", "minus real", "minus classic"]
         blocks.append(_aligned(header, [_cells(row, str(row["arm"]), ("real", "classic")) for row in arms]))
     if budgets:
-        header = ["labels a class", "macro-F1", "accuracy", "bal. acc.", "minus supervised"]
-        blocks.append(
-            _aligned(header, [_cells(row, f"{row['budget']} {row['method']}", ("supervised",)) for row in budgets])
-        )
+        header = ["labels a class", "macro-F1", "accuracy", "bal. acc.", "minus supervised", "minus its classic"]
+        controls = ("supervised", "supervised_classic")
+        blocks.append(_aligned(header, [_cells(row, f"{row['budget']} {row['method']}", controls) for row in budgets]))
     return "\n\n".join(blocks)
 
 

@@ -168,22 +168,7 @@ endif %}
 </section>
 {% endif %}
 
-{% if budgets %}
-<section>
-<h2>Few labels: semi-supervised GAN against the same network on labels alone</h2>
-<p class="note">Both see the same labelled images; the SGAN also sees the rest of train without labels.</p>
-{{ plot("label_budget", "Macro-F1 over the number of labelled images a class") }}
-<div class="scroll"><table>
-<thead><tr><th>labels a class</th><th>method</th><th>macro-F1</th><th>minus supervised</th><th>balanced acc.</th>
-<th>accuracy</th><th>F1 on val</th></tr></thead>
-<tbody>{% for row in budgets %}<tr><td>{{ row.budget }}</td><td>{{ row.method }}</td><td>{{ number(row, "macro_f1")
-}}</td>
-<td>{{ number(row, "macro_f1_minus_supervised", True) }}</td><td>{{ number(row, "balanced_accuracy") }}</td>
-<td>{{ number(row, "accuracy") }}</td><td>{{ "%.3f" | format(row.val_macro_f1) }}</td></tr>
-{% endfor %}</tbody></table></div>
-</section>
-{% endif %}
-
+{{ few_labels }}
 <section>
 <h2>What is mistaken for what</h2>
 <p class="note">Share of each true class in per cent, all seeds together, on test.</p>
@@ -226,7 +211,7 @@ endif %}
 <li>Every arm: {{ c.method.steps }} optimiser steps, seeds {{ c.method.seeds | join(", ") }}; equal steps, because
 with equal
 epochs the larger training set would be trained longer.</li>
-{% if c.method.sgan_steps %}<li>SGAN and its supervised baseline: {{ c.method.sgan_steps | join(", ") }} steps each,
+{% if c.method.sgan_steps %}<li>SGAN and its supervised baselines: {{ c.method.sgan_steps | join(", ") }} steps each,
 seeds
 {{ c.method.sgan_seeds | join(", ") }}.</li>{% endif %}
 <li>Checkpoints and the highlighted arm were chosen on val. The {{ c.method.n_test }} test images ({{ c.test_groups

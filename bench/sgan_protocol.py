@@ -1,0 +1,99 @@
+"""How `bench.sgan_digits` and `bench.sgan_tea` measure: the same protocol as the pipeline's, one label budget.
+
+Settings are chosen on val with the first seed, as many for each method; checkpoints on val; test is predicted once,
+at the end. Val is as large as the labelled set: with a larger one the choice alone would use more labels than the
+training (Oliver et al. 2018, section 4.6).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from pipeline.images.seeding import numpy_rng
+from pipeline.images.store import Store
+
+
+def first_of_each_class(store: Store, count: int, *, seed: int, purpose: str) -> np.ndarray:
+    """`count` rows of each class (or all it has), drawn by (seed, purpose, class); ascending."""
+    rows = [
+        numpy_rng(seed, purpose, k).permutation(np.flatnonzero(store.labels == k))[:count]
+        for k in range(len(store.classes))
+    ]
+    return np.sort(np.concatenate(rows))
+
+
+def rows_of(store: Store, rows: np.ndarray) -> Store:
+    """A store of these rows alone."""
+    return Store(store.images[rows], store.labels[rows], [store.files[row] for row in rows], store.classes)
+
+
+def measure(train: Store, val: Store, test: Store, *, seeds: list[int], settings: dict[str, Any]) -> dict[str, Any]:
+    """Train every method, predict test, and compare seed by seed.
+
+    Args:
+        train: Labelled and unlabelled images.
+        val: What is chosen on.
+        test: Predicted once.
+        seeds: One training of each method each.
+        settings: Further arguments of `train_sgan`.
+
+    Returns:
+        accuracy (method → one a seed), mean, difference (`sgan_minus_<method>` → mean, lowest, highest, by seed),
+        tried (settings with their scores on val), image counts, seconds, settings.
+    """
+    from pipeline.learn.sgan import train_sgan
+    from pipeline.learn.trained import predict
+
+    began = time.monotonic()
+    result = train_sgan(train, val, seeds=seeds, **settings)
+    seconds = time.monotonic() - began
+    accuracy: dict[str, list[float]] = {}
+    for trained in result.trained:
+        right = predict(trained.model, test.images).argmax(axis=1) == test.labels
+        accuracy.setdefault(trained.method, []).append(round(float(right.mean()), 4))
+    difference = {}
+    for method in (m for m in accuracy if m != "sgan"):
+        by_seed = np.subtract(accuracy["sgan"], accuracy[method])
+        difference[f"sgan_minus_{method}"] = {
+            "mean": round(float(by_seed.mean()), 4),
+            "lowest": round(float(by_seed.min()), 4),
+            "highest": round(float(by_seed.max()), 4),
+            "by_seed": [round(float(d), 4) for d in by_seed],
+        }
+    return {
+        "seeds": seeds,
+        "accuracy": accuracy,
+        "mean": {method: round(float(np.mean(values)), 4) for method, values in accuracy.items()},
+        "difference": difference,
+        "tried": [
+            {
+                "method": t.method,
+                **t.setting,
+                "val_macro_f1": round(t.val_macro_f1, 4),
+                "best_step": t.best_step,
+                "chosen": t.chosen,
+            }
+            for t in result.tried
+        ],
+        "images": {
+            "labelled": sum(result.counts.values()),
+            "train": len(train.labels),
+            "val": len(val.labels),
+            "test": len(test.labels),
+        },
+        "training_seconds": round(seconds),
+        "settings": settings,
+    }
+
+
+def told(figures: dict[str, Any]) -> str:
+    """The figures in a few lines."""
+    lines = [f"{method}: mean {figures['mean'][method]:.4f}, by seed {a}" for method, a in figures["accuracy"].items()]
+    lines += [
+        f"{name}: mean {d['mean']:+.4f}, from {d['lowest']:+.4f} to {d['highest']:+.4f}"
+        for name, d in figures["difference"].items()
+    ]
+    return "\n".join(lines)
