@@ -244,8 +244,8 @@ def choose_budget(
     joint_kimg = _two_digits(within("train_gan", SHARES["train_gan"] * free * speed.gan / 1000))
     class_kimg = SHARES["specialise_gan"] * free * speed.gan / 1000 / num_classes
     class_kimg = _two_digits(within("specialise_gan", min(class_kimg, joint_kimg / 4)))
-    # Beside the arms' runs three classifiers of train: one to choose the GANs' checkpoints by, two to assess with
-    images_a_step = runs * classifier.batch_size + params.train_extractor.batch_size + 2 * params.assess.batch_size
+    # Beside the arms' runs four classifiers: one to choose the GANs' checkpoints by, three to assess with
+    images_a_step = runs * classifier.batch_size + params.train_extractor.batch_size + 3 * params.assess.batch_size
     steps = SHARES["train_classifier"] * free * speed.classifier / images_a_step
     steps = _two_digits(within("train_classifier", steps))
     extractor_steps = int(min(max(steps, 100), 600))
@@ -259,7 +259,7 @@ def choose_budget(
     sgan_steps = _two_digits(within("train_sgan", sgan_steps_of(label_budgets)))
 
     spent["train_extractor"] = extractor_steps * params.train_extractor.batch_size / speed.classifier
-    spent["assess"] += 2 * extractor_steps * params.assess.batch_size / speed.classifier
+    spent["assess"] += 3 * extractor_steps * params.assess.batch_size / speed.classifier
     spent["train_gan"] = joint_kimg * 1000 / speed.gan
     spent["specialise_gan"] = num_classes * class_kimg * 1000 / speed.gan
     spent["train_classifier"] = runs * steps * classifier.batch_size / speed.classifier

@@ -177,7 +177,15 @@ class TrainExtractor(Classifier):
 
 
 class Assess(TrainExtractor):
-    pass
+    extractors: Annotated[list[Literal["leaf", "random", "inception", "dinov2"]], Field(min_length=1)]
+    inception_weights: str | None
+    dinov2_weights: str | None
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Assess:
+        if len(set(self.extractors)) < len(self.extractors):
+            raise ValueError(f"expected each of extractors once, got {self.extractors}")
+        return self
 
 
 class TrainClassifier(Classifier):

@@ -9,30 +9,40 @@ def run(stage: Stage) -> None:
 
     from pipeline.images.store import load_store
     from pipeline.learn.classifier import train_classifier
-    from pipeline.learn.features import penultimate_features
+    from pipeline.learn.extractors import build_extractors
     from pipeline.learn.trained import predict
-    from pipeline.measure.fidelity import fidelity_report, label_agreement
+    from pipeline.measure.fidelity import fidelity_report
+    from pipeline.measure.label_scores import classification_accuracy_score, label_agreement
 
     classes = list(stage.params.classes)
     train, val, synthetic = (load_store(f"data/arrays/{name}", classes) for name in ("train", "val", "synthetic"))
     section = dict(stage.section)
-    seed = section.pop("seed")
+    seed, device = section.pop("seed"), stage.device
+    of_extractors = {key: section.pop(key) for key in ("extractors", "inception_weights", "dinov2_weights")}
+    extractors = build_extractors(device=device, **of_extractors)
+
     # Two classifiers of the train split: the first gives the features, the second, of another seed, the judgement.
-    extractor, judge = train_classifier(
-        train, val, seeds=[seed, seed + 1], device=stage.device, report=stage.report, **section
+    leaf, judge = train_classifier(train, val, seeds=[seed, seed + 1], device=device, report=stage.report, **section)
+    finals = {}
+    for name, extract in extractors.items():
+        of = {side: extract(leaf.model, store.images) for side, store in
+              [("train", train), ("val", val), ("synthetic", synthetic)]}  # fmt: skip
+        finals |= fidelity_report(
+            of["train"], train.labels, of["val"], val.labels, of["synthetic"], synthetic.labels,
+            classes, extractor=name, seed=seed,
+        )  # fmt: skip
+
+    # A third, with the judge's seed and steps but synthetic images alone, is asked about real ones.
+    (synthetic_only,) = train_classifier(
+        synthetic, val, seeds=[seed + 1], device=device, **section,
+        report=lambda row, step: stage.report({f"cas/{name}": value for name, value in row.items()}, step),
+    )  # fmt: skip
+    probabilities, on_val = (predict(judge.model, of.images) for of in (synthetic, val))
+    finals |= label_agreement(probabilities, synthetic.labels, classes, probabilities_val=on_val, labels_val=val.labels)
+    finals |= classification_accuracy_score(
+        predict(synthetic_only.model, val.images), val.labels, classes, probabilities_real=on_val
     )
-    features = {name: penultimate_features(extractor.model, of.images) for name, of in
-                [("train", train), ("val", val), ("synthetic", synthetic)]}  # fmt: skip
-    probabilities = predict(judge.model, synthetic.images)
-    finals = fidelity_report(
-        features["train"], train.labels, features["val"], val.labels, features["synthetic"], synthetic.labels,
-        classes, extractor="leaf", seed=seed,
-    )  # fmt: skip
-    finals |= label_agreement(
-        probabilities, synthetic.labels, classes,
-        probabilities_val=predict(judge.model, val.images), labels_val=val.labels,
-    )  # fmt: skip
-    finals = {key: round(value, 6) for key, value in finals.items()}
+    finals = {key: float(f"{value:.8g}") for key, value in finals.items()}  # a kernel distance may be 1e-7
     with stage.fresh("results/assess") as out:
         text = json.dumps(finals, indent=2, sort_keys=True, ensure_ascii=False)
         (out / "fidelity.json").write_text(text + "\n", encoding="utf-8")

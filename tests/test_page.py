@@ -220,7 +220,7 @@ def test_page_is_self_contained_and_escaped(world):
     verdict = (world["out_dir"] / "verdict.txt").read_text().splitlines()[0]
     assert re.sub(r"`([^`]*)`", r"<code>\1</code>", verdict).replace("'", "&#39;") in html
     assert "57%" in html and "16%" in html  # the shortcut's figures
-    assert "rare (3)" in html  # left out of fidelity, and named
+    assert "<code>rare</code> (3)" in html  # left out of fidelity, and named
     assert "Only 20% of the synthetic images of <code>rust</code>" in html
 
 

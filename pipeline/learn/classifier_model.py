@@ -73,7 +73,7 @@ def _try_size(model: nn.Module, name: str, img_resolution: int) -> None:
 def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
     path = Path(weights)
     if path.suffix in (".pth", ".pt", ".safetensors") or len(path.parts) > 1:
-        return _read_file(path)
+        return read_state_dict(path)
     known = torchvision.models.get_model_weights(name).__members__
     if weights not in known:
         raise InputError(
@@ -91,9 +91,19 @@ def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _read_file(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: str | Path, *, key: str = "weights") -> dict[str, Tensor]:
+    """Tensors by name from a .pth, .pt or .safetensors file; no code in it is run.
+
+    Args:
+        path: The file.
+        key: What named it in params.yaml, for the errors.
+
+    Raises:
+        InputError: No such file, or one that holds no state dict.
+    """
+    path = Path(path)
     if not path.is_file():
-        raise InputError(f"weights: expected a file at {path}, found none; put it there, or set `weights` to its path.")
+        raise InputError(f"{key}: expected a file at {path}, found none; put it there, or set `{key}` to its path.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -103,12 +113,12 @@ def _read_file(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)  # no code from the file is run
     except Exception as error:  # pickle, zip and safetensors each raise kinds of their own
         raise InputError(
-            f"weights: expected a state dict of tensors in {path}, found what cannot be read as one "
+            f"{key}: expected a state dict of tensors in {path}, found what cannot be read as one "
             f"({str(error).splitlines()[0]}); save it with torch.save(model.state_dict(), path)."
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(
-            f"weights: expected a state dict of tensors in {path}, found {type(state).__name__} of something "
+            f"{key}: expected a state dict of tensors in {path}, found {type(state).__name__} of something "
             "else; save it with torch.save(model.state_dict(), path)."
         )
     return dict(state)

@@ -1,25 +1,39 @@
-"""How close the synthetic images are to the real ones, as distances between features.
+"""How close the synthetic images are to the real ones, by the features of any extractor.
 
-Fréchet distance (Heusel et al. 2017, "GANs trained by a two time-scale update rule", section 4) and kernel
-distance (Binkowski et al. 2018, "Demystifying MMD GANs", section 4), each beside a real-against-real floor:
-held-out val images against train, at the same sample count and the same class mix as the synthetic images
-that are measured against train. Without the floor neither number says anything on a few hundred images,
-since both depend on the sample count. Also the share of synthetic images that an independent classifier
-recognises as the class they were made for.
+Fréchet distance (Heusel et al. 2017, "GANs trained by a two time-scale update rule", section 4), kernel
+distance (Binkowski et al. 2018, "Demystifying MMD GANs", section 4), and precision, recall, density and
+coverage (`prdc`), each beside a real-against-real floor: held-out val images against train, at the same sample
+count and the same class mix as the synthetic images that are measured against train. Without the floor no such
+number says anything on a few hundred images, since all depend on the sample count.
 
-A figure below its floor is no praise: held-out leaves differ from train by themselves, so images that come
+A figure that beats its floor is no praise: held-out leaves differ from train by themselves, so images that come
 closer to train than those do may be copies of it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.measure.prdc import prdc
+
 # A covariance of three images is no covariance: below this many val images a class gets no figures of its own.
 MIN_VAL_IMAGES = 4
+NEAREST_K = 5  # of precision, recall, density and coverage, as in Naeem et al. 2020
+FRECHET_NAMES = {"inception": "fid"}  # on any other features it is no FID
+
+
+def frechet_name(extractor: str) -> str:
+    """The Fréchet distance's name on these features: `fid` on Inception's, else `fd_<extractor>`."""
+    return FRECHET_NAMES.get(extractor, f"fd_{extractor}")
+
+
+def nearest_k(n: int) -> int:
+    """The k of `prdc` for n images a side: 5, but no more than a quarter of them, or the balls would hold all."""
+    return min(NEAREST_K, max(1, n // 4))
 
 
 class _Gaussian(NamedTuple):
@@ -125,7 +139,7 @@ def kernel_distance(
     return float(np.mean(draws))
 
 
-def squared_mmd(x: np.ndarray, y: np.ndarray) -> float:
+def squared_mmd(x: np.ndarray, y: np.ndarray, *, block_size: int = 1024) -> float:
     """Unbiased squared maximum mean discrepancy of two whole sets, with the cubic kernel of `kernel_distance`.
 
     mean k(x, x') over x ≠ x' + mean k(y, y') over y ≠ y' - 2 mean k(x, y) (Gretton et al. 2012, "A kernel
@@ -134,13 +148,28 @@ def squared_mmd(x: np.ndarray, y: np.ndarray) -> float:
     Args:
         x: (N, D) float64, N of 2 or more.
         y: (M, D) float64, M of 2 or more, not necessarily N.
+        block_size: Images whose kernels with a whole set are held at a time; it changes the memory alone.
     """
-    dim = x.shape[1]
-    k_xx = (x @ x.T / dim + 1.0) ** 3
-    k_yy = (y @ y.T / dim + 1.0) ** 3
-    k_xy = (x @ y.T / dim + 1.0) ** 3
-    within_x, within_y = ((k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (k_xx, k_yy))
-    return float(within_x + within_y - 2.0 * k_xy.mean())
+    within_x, within_y = (
+        (_kernel_sum(f, f, block_size) - _cube(np.einsum("nd,nd->n", f, f), f.shape[1]).sum()) / (len(f) * (len(f) - 1))
+        for f in (x, y)
+    )
+    return float(within_x + within_y - 2.0 * _kernel_sum(x, y, block_size) / (len(x) * len(y)))
+
+
+def _kernel_sum(x: np.ndarray, y: np.ndarray, block_size: int) -> float:
+    """Sum of k over all pairs of both sets."""
+    starts = range(0, len(x), block_size)
+    return math.fsum(float(_cube(x[i : i + block_size] @ y.T, x.shape[1]).sum()) for i in starts)
+
+
+def _cube(products: np.ndarray, dim: int) -> np.ndarray:
+    """(x·y / D + 1)³ in place of x·y."""
+    products /= dim
+    products += 1.0
+    cubes = products * products  # a power is ten times as slow
+    cubes *= products
+    return cubes
 
 
 def fidelity_report(
@@ -158,12 +187,15 @@ def fidelity_report(
     subset_size: int = 1000,
     num_subsets: int = 50,
 ) -> dict[str, float]:
-    """Distances of the synthetic images to train, each beside that of the val images to train.
+    """How the synthetic images stand to train, and beside each figure how the val images stand to it.
 
-    For every draw and class, n_c = min(val images, synthetic images) images are taken from either side, so
+    For every draw and class, n_c = min(train, val, synthetic images) images are taken from either side, so
     that both are measured at the same count and, over all classes together, with the class mix of val:
     synthetic sets are balanced where real ones are not, and that difference is not one of fidelity. Where
-    val has no more images than synthetic, the floor is that of all val images.
+    val has no more images than the others, the floor is that of all val images.
+
+    The distances are to all train images of these classes. Precision, recall, density and coverage need equal
+    counts on both sides: they are taken against n_c train images a class, the same for synthetic and val.
 
     Args:
         features_train: (N, D).
@@ -173,17 +205,19 @@ def fidelity_report(
         features_synthetic: (M, D).
         labels_synthetic: (M,).
         classes: Class names.
-        extractor: Names the metrics, e.g. `fd_leaf`.
+        extractor: Names the metrics, e.g. `fd_leaf`; with `inception` the Fréchet distance is called `fid`.
         seed: Of the draws.
         num_draws: Draws to average.
         subset_size: For `kernel_distance`; adapted to the counts, the size used is reported.
         num_subsets: For `kernel_distance`.
 
     Returns:
-        Flat metrics, not rounded: `fd_<extractor>`, `fd_<extractor>_floor`, `kid_<extractor>`,
-        `kid_<extractor>_floor`, each over all classes and `…/<class>`; `n/train`, `n/val`, `n/synthetic` (all
-        there are), `n/scored` (drawn each time), the same `/<class>`; `kid_subset_size`, also `/<class>`.
-        A class with fewer than `MIN_VAL_IMAGES` drawn has no distances of its own and is named by
+        Flat metrics, not rounded: `fd_<extractor>`, `kid_<extractor>`, `precision_<extractor>`,
+        `recall_<extractor>`, `density_<extractor>`, `coverage_<extractor>`, each with `<metric>_floor`, what
+        val has in the place of synthetic, each over all classes and `…/<class>`. `n/train`, `n/val`,
+        `n/synthetic` (all there are), `n/scored` (drawn each time), `kid_subset_size` and `prdc_k` (the
+        neighbour that sets the balls' size, see `nearest_k`), the same `/<class>`: alike for all extractors.
+        A class with fewer than `MIN_VAL_IMAGES` drawn has no figures of its own and is named by
         `left_out/<class>` = its number of val images; it still counts overall.
 
     Raises:
@@ -202,78 +236,45 @@ def fidelity_report(
 
     def measure(chosen: Iterable[int], suffix: str, index: int) -> None:
         rows = [[np.flatnonzero(y == k) for k in chosen] for _, y in (train, val, fake)]
-        counts = [min(len(v), len(f)) for v, f in zip(rows[1], rows[2], strict=True)]
+        counts = [min(map(len, of_class)) for of_class in zip(*rows, strict=True)]
+        n = sum(counts)
         for name, of_set in zip(("train", "val", "synthetic"), rows, strict=True):
             metrics[f"n/{name}{suffix}"] = float(sum(map(len, of_set)))
-        metrics[f"n/scored{suffix}"] = float(sum(counts))
-        if suffix and sum(counts) < MIN_VAL_IMAGES:
+        metrics[f"n/scored{suffix}"] = float(n)
+        if suffix and n < MIN_VAL_IMAGES:
             metrics[f"left_out{suffix}"] = float(sum(map(len, rows[1])))
             return
         reference = train[0][np.concatenate(rows[0])]
         gaussian = _gaussian(reference)
-        metrics[f"kid_subset_size{suffix}"] = float(kernel_subset_size(len(reference), sum(counts), subset_size))
-        rng = np.random.default_rng([seed, 0xF1D, index])
+        k = nearest_k(n)
+        metrics[f"kid_subset_size{suffix}"] = float(kernel_subset_size(len(reference), n, subset_size))
+        metrics[f"prdc_k{suffix}"] = float(k)
 
-        def distances(features: np.ndarray, of_set: list[np.ndarray]) -> tuple[float, float]:
-            """Mean over the draws: (Fréchet, kernel)."""
-            whole = all(len(r) == n for r, n in zip(of_set, counts, strict=True))
-            results = []
+        def samples(side: int, features: np.ndarray) -> list[np.ndarray]:
+            """Draws of n images, of all classes that were chosen; one where there is nothing to draw."""
+            whole = all(len(r) == c for r, c in zip(rows[side], counts, strict=True))
+            drawn = []
             for draw in range(1 if whole else num_draws):
-                picked = [rng.choice(r, n, replace=False) for r, n in zip(of_set, counts, strict=True)]
-                sample = features[np.sort(np.concatenate(picked))]
-                results.append(
-                    (
-                        _frechet(gaussian, _gaussian(sample)),
-                        kernel_distance(reference, sample, seed=seed + draw, **kernel),
-                    )
-                )
-            frechet, kid = np.mean(results, axis=0)
-            return float(frechet), float(kid)
+                rng = np.random.default_rng([seed, 0xF1D, index, side, draw])
+                picked = [rng.choice(r, c, replace=False) for r, c in zip(rows[side], counts, strict=True)]
+                drawn.append(features[np.sort(np.concatenate(picked))])
+            return drawn
 
-        fd, kid = distances(fake[0], rows[2])
-        fd_floor, kid_floor = distances(val[0], rows[1])
-        metrics[f"fd_{extractor}{suffix}"] = fd
-        metrics[f"fd_{extractor}_floor{suffix}"] = fd_floor
-        metrics[f"kid_{extractor}{suffix}"] = kid
-        metrics[f"kid_{extractor}_floor{suffix}"] = kid_floor
+        balls = samples(0, train[0])
+        for end, side, features in (("", 2, fake[0]), ("_floor", 1, val[0])):
+            drawn = samples(side, features)
+            pairs = max(balls, drawn, key=len)
+            figures = {
+                frechet_name(extractor): np.mean([_frechet(gaussian, _gaussian(x)) for x in drawn]),
+                f"kid_{extractor}": np.mean(
+                    [kernel_distance(reference, x, seed=seed + draw, **kernel) for draw, x in enumerate(drawn)]
+                ),
+            }
+            by_pair = [prdc(balls[i % len(balls)], drawn[i % len(drawn)], k=k) for i in range(len(pairs))]
+            figures |= {f"{name}_{extractor}": np.mean([of[name] for of in by_pair]) for name in by_pair[0]}
+            metrics.update({f"{name}{end}{suffix}": float(value) for name, value in figures.items()})
 
     measure(range(len(classes)), "", 0)
     for k, name in enumerate(classes):
         measure([k], f"/{name}", k + 1)
-    return metrics
-
-
-def label_agreement(
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    classes: list[str],
-    *,
-    probabilities_val: np.ndarray | None = None,
-    labels_val: np.ndarray | None = None,
-) -> dict[str, float]:
-    """Share of synthetic images that a classifier, trained on real train images only, gives their own label.
-
-    Args:
-        probabilities: (M, K) for the synthetic images.
-        labels: (M,) the classes they were made for, index into `classes`.
-        classes: K names.
-        probabilities_val: (V, K) the same classifier's on val: what it manages on real leaves.
-        labels_val: (V,).
-
-    Returns:
-        `label_agreement` and `label_agreement/<class>`; with val also `label_agreement_val` and
-        `label_agreement_val/<class>`. The overall figure is the mean of the classes', so that a balanced
-        synthetic set and an imbalanced val set stand side by side. A class without images is left out.
-    """
-
-    def shares(p: np.ndarray, y: np.ndarray, name: str) -> dict[str, float]:
-        y = np.asarray(y)
-        hits = np.asarray(p).argmax(axis=1) == y
-        by_class = {c: float(hits[y == k].mean()) for k, c in enumerate(classes) if (y == k).any()}
-        overall = {name: float(np.mean(list(by_class.values())))} if by_class else {}
-        return overall | {f"{name}/{c}": share for c, share in by_class.items()}
-
-    metrics = shares(probabilities, labels, "label_agreement")
-    if probabilities_val is not None and labels_val is not None:
-        metrics |= shares(probabilities_val, labels_val, "label_agreement_val")
     return metrics

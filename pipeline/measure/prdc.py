@@ -4,6 +4,9 @@ Precision and recall: Kynkäänniemi et al. 2019, "Improved precision and recall
 models", section 2. Density and coverage: Naeem et al. 2020, "Reliable fidelity and diversity metrics for
 generative models", section 3. All rest on balls around images, each as large as the distance to the image's
 k-th nearest neighbour in its own set.
+
+Distances are taken in float64, which two cores manage for 10,000 x 10,000 images of 2,048 features in some 20
+seconds: in float32 an image and its copy would not lie in each other's balls.
 """
 
 from __future__ import annotations
@@ -47,11 +50,19 @@ def prdc(
         ValueError: Fewer than two images in a set, features of different length, or a k below 1.
     """
     real, fake = _checked(features_real, features_fake, k, least_fake=2)
-    occupied, balls_of_fake = _balls(real, fake, k, block_size)
-    _, balls_of_real = _balls(fake, real, k, block_size)
+    slack = _slack(real, fake)
+    radii_real, radii_fake = (_squared_radii(x, k, block_size) + slack for x in (real, fake))
+    balls_of_fake = np.zeros(len(fake), dtype=np.int64)  # B(real) that each fake image lies in
+    occupied, recalled = np.zeros(len(real), dtype=bool), np.zeros(len(real), dtype=bool)
+    for rows in _blocks(len(real), block_size):
+        distances = _squared_distances(real[rows], fake)  # (B, M): all four need it, and none needs it twice
+        inside = distances <= radii_real[rows, None]
+        balls_of_fake += inside.sum(axis=0)
+        occupied[rows] = inside.any(axis=1)
+        recalled[rows] = (distances <= radii_fake).any(axis=1)
     return {
         "precision": float((balls_of_fake > 0).mean()),
-        "recall": float((balls_of_real > 0).mean()),
+        "recall": float(recalled.mean()),
         "density": float(balls_of_fake.mean() / min(k, len(real) - 1)),
         "coverage": float(occupied.mean()),
     }
@@ -70,7 +81,12 @@ def coverage(features_real: np.ndarray, features_fake: np.ndarray, *, k: int = 5
         ValueError: As in `prdc`.
     """
     real, fake = _checked(features_real, features_fake, k, least_fake=1)
-    return float(_balls(real, fake, k, block_size)[0].mean())
+    radii = _squared_radii(real, k, block_size) + _slack(real, fake)
+    occupied = [
+        (_squared_distances(real[rows], fake) <= radii[rows, None]).any(axis=1)
+        for rows in _blocks(len(real), block_size)
+    ]
+    return float(np.concatenate(occupied).mean())
 
 
 def _checked(real: np.ndarray, fake: np.ndarray, k: int, *, least_fake: int) -> tuple[np.ndarray, np.ndarray]:
@@ -88,19 +104,30 @@ def _checked(real: np.ndarray, fake: np.ndarray, k: int, *, least_fake: int) -> 
     return real - centre, fake - centre
 
 
-def _balls(centres: np.ndarray, points: np.ndarray, k: int, block_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which balls around `centres` hold a point, (N,) bool, and how many balls each point lies in, (M,) int64."""
-    slack = ROUNDING * max(np.square(centres).sum(axis=1).max(), np.square(points).sum(axis=1).max())
-    k = min(k, len(centres) - 1)
-    occupied = np.zeros(len(centres), dtype=bool)
-    balls = np.zeros(len(points), dtype=np.int64)
-    for rows in _blocks(len(centres), block_size):
-        # Sorted, place 0 is the image itself, so place k is its k-th neighbour
-        radii = np.partition(_squared_distances(centres[rows], centres), k, axis=1)[:, k]
-        inside = _squared_distances(centres[rows], points) <= radii[:, None] + slack  # (B, M)
-        occupied[rows] = inside.any(axis=1)
-        balls += inside.sum(axis=0)
-    return occupied, balls
+def _slack(real: np.ndarray, fake: np.ndarray) -> float:
+    return ROUNDING * max(np.einsum("nd,nd->n", x, x).max() for x in (real, fake))
+
+
+def _squared_radii(x: np.ndarray, k: int, block_size: int) -> np.ndarray:
+    """(N,) squared distance of each to its k-th nearest neighbour, k no more than N - 1."""
+    k = min(k, len(x) - 1)
+    nearest = np.full((len(x), k + 1), np.inf)  # the smallest squared distances yet, one of them to itself
+    blocks = list(_blocks(len(x), block_size))
+    for i, rows in enumerate(blocks):
+        for columns in blocks[i:]:
+            distances = _squared_distances(x[rows], x[columns])
+            nearest[rows] = _smallest(nearest[rows], distances)
+            if rows != columns:  # the same pairs seen from the other side
+                nearest[columns] = _smallest(nearest[columns], distances.T)
+    return nearest.max(axis=1)
+
+
+def _smallest(kept: np.ndarray, more: np.ndarray) -> np.ndarray:
+    """The row-wise smallest of both, as many as were kept."""
+    width = kept.shape[1]
+    found = np.concatenate([kept, more], axis=1)
+    found.partition(width - 1, axis=1)
+    return found[:, :width]
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:
@@ -108,5 +135,9 @@ def _blocks(n: int, size: int) -> Iterator[slice]:
 
 
 def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(n, D) and (m, D) to (n, m): |x - y|² = |x|² + |y|² - 2 x·y."""
-    return np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1) - 2.0 * (x @ y.T)
+    """(n, D) and (m, D) to (n, m): |x - y|² = |x|² + |y|² - 2 x·y, in one array."""
+    distances = x @ y.T
+    distances *= -2.0
+    distances += np.einsum("nd,nd->n", x, x)[:, None]
+    distances += np.einsum("nd,nd->n", y, y)
+    return distances

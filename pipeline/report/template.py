@@ -141,32 +141,7 @@ does not touch zero is evidence.") }}
 </section>
 {% endif %}
 
-{% if fidelity %}
-<section>
-<h2>How close are the synthetic leaves to real ones?</h2>
-<p class="note">Distances between features of a network ({{ extractors | join(", ") }}). Each stands beside its
-floor: what
-held-out real images score against train at the same number of images. Near the floor is as close as real leaves come;
-below it is no praise, since copies of train images would score so too. Such distances do not predict usefulness: the
-arms above do.</p>
-{% for warning in fidelity_warnings %}<p class="warning">{{ warning | code }}</p>{% endfor %}
-<div class="scroll"><table>
-<thead><tr><th>class</th><th>images scored</th>
-{% for e in extractors %}<th>Fréchet ({{ e }})</th><th>its floor</th><th>kernel ({{ e }})</th><th>its floor</th>{%
-endfor %}
-{% if agreement %}<th>label agreement</th><th>on val</th>{% endif %}</tr></thead>
-<tbody>
-{% for row in fidelity %}<tr{% if loop.first %} class="total"{% endif %}><td>{{ row.name }}</td><td>{{ row.n }}</td>
-{% for cell in row.cells %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</tbody></table></div>
-{% if left_out %}<p class="note">Too few val images for figures of their own: {{ left_out | join(", ") }}.</p>{%
-endif %}
-{% if agreement %}<p class="note">Label agreement: the share of synthetic images that an independent classifier,
-trained on
-real train images, takes for the class they were made for; beside it the same classifier on real val images.</p>{%
-endif %}
-</section>
-{% endif %}
+{{ fidelity }}
 
 {{ few_labels }}
 <section>

@@ -1,0 +1,198 @@
+"""How close the synthetic leaves are to real ones, on the report page: fidelity.json in, a section out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from pipeline.measure.fidelity import MIN_VAL_IMAGES, frechet_name
+from pipeline.report.html import fill
+
+EXTRACTOR_WORDS = {
+    "leaf": "a classifier trained on your train images: it looks at what tells your classes apart",
+    "random": "a network that was never trained: it looks at colour and texture, and knows no classes",
+    "inception": "Inception of 2015, trained on a million everyday photos: the one that “FID” means",
+    "dinov2": "DINOv2, trained without labels on 142 million photos",
+}
+# Below this share of the floor a figure is worth a warning.
+ALARMING = 0.5
+
+
+def fidelity_section(fidelity: Mapping[str, Any], classes: Sequence[str]) -> Markup:
+    """The page's section on fidelity.
+
+    Args:
+        fidelity: fidelity.json, flat: of `fidelity_report` for any extractors, `label_agreement` and
+            `classification_accuracy_score`; what is absent is left out.
+        classes: Class names, in the order to show.
+
+    Returns:
+        One `<section>`, or nothing where there is nothing to show.
+    """
+    if not fidelity:
+        return Markup("")
+    extractors = sorted(m[1] for key in fidelity if (m := re.fullmatch(r"kid_(\w+)_floor", key)))
+    return fill(
+        SECTION,
+        warnings=_warnings(fidelity, extractors, classes),
+        labels=_label_rows(fidelity, classes),
+        cas=_cas_sentence(fidelity),
+        tables=[
+            {
+                "name": extractor,
+                "words": EXTRACTOR_WORDS.get(extractor, "features of a network of that name"),
+                "frechet": "FID" if frechet_name(extractor) == "fid" else "FD",
+                "rows": _rows(fidelity, extractor, classes),
+            }
+            for extractor in extractors
+        ],
+        left_out=[
+            f"`{name}` ({fidelity[f'left_out/{name}']:.0f})" for name in classes if f"left_out/{name}" in fidelity
+        ],
+        min_images=MIN_VAL_IMAGES,
+        how=_how_many(fidelity, classes),
+    )
+
+
+def _groups(classes: Sequence[str]) -> list[tuple[str, str]]:
+    """What a row is called, and the end of its keys."""
+    return [("all classes", ""), *((name, f"/{name}") for name in classes)]
+
+
+def _rows(fidelity: Mapping[str, Any], extractor: str, classes: Sequence[str]) -> list[dict[str, Any]]:
+    columns = [(frechet_name(extractor), ".3g"), (f"kid_{extractor}", ".2g")]
+    columns += [(f"{name}_{extractor}", ".2f") for name in ("precision", "recall", "density", "coverage")]
+    rows = []
+    for name, suffix in _groups(classes):
+        cells = [
+            (_said(fidelity, f"{metric}{suffix}", spec), _said(fidelity, f"{metric}_floor{suffix}", spec))
+            for metric, spec in columns
+        ]
+        if any(own != "–" for own, _ in cells):
+            rows.append({"name": name, "n": _said(fidelity, f"n/scored{suffix}", ".0f"), "cells": cells})
+    return rows
+
+
+def _label_rows(fidelity: Mapping[str, Any], classes: Sequence[str]) -> list[dict[str, str]]:
+    rows = []
+    for name, suffix in _groups(classes):
+        row = {
+            "name": name,
+            "cas": _said(fidelity, f"cas{suffix}", ".0%"),
+            "agreement": _said(fidelity, f"label_agreement{suffix}", ".0%"),
+            "on_val": _said(fidelity, f"label_agreement_val{suffix}", ".0%"),
+            "n_val": _said(fidelity, f"n/val{suffix}", ".0f"),
+            "n_synthetic": _said(fidelity, f"n/synthetic{suffix}", ".0f"),
+        }
+        if any(row[key] != "–" for key in ("cas", "agreement", "on_val")):
+            rows.append(row)
+    return rows
+
+
+def _said(fidelity: Mapping[str, Any], key: str, spec: str) -> str:
+    """A figure in words, or a dash; never -0.00."""
+    if key not in fidelity:
+        return "–"
+    text = format(float(fidelity[key]), spec)
+    return text.removeprefix("-") if not text.strip("-0.%") else text.replace("-", "−", 1)
+
+
+def _cas_sentence(fidelity: Mapping[str, Any]) -> str:
+    if not {"cas", "label_agreement_val"} <= set(fidelity):
+        return ""
+    return (
+        f"A classifier that has seen synthetic leaves alone recognises {fidelity['cas']:.0%} of real val leaves (mean "
+        f"over classes); the same classifier trained on real train leaves recognises "
+        f"{fidelity['label_agreement_val']:.0%}."
+    )
+
+
+def _how_many(fidelity: Mapping[str, Any], classes: Sequence[str]) -> str:
+    """Subset sizes and k, which differ from class to class where classes are small."""
+    parts = []
+    if "kid_subset_size" in fidelity:
+        parts.append(f"KID: random subsets of {fidelity['kid_subset_size']:.0f} images, unbiased.")
+    ks = [fidelity[f"prdc_k{suffix}"] for _, suffix in _groups(classes) if f"prdc_k{suffix}" in fidelity]
+    if ks:
+        spread = f"{min(ks):.0f}" if min(ks) == max(ks) else f"{min(ks):.0f} to {max(ks):.0f} by the size of the class"
+        parts.append(f"“Near”: within the distance to a leaf's k-th neighbour, k = {spread}.")
+    return " ".join(parts)
+
+
+def _warnings(fidelity: Mapping[str, Any], extractors: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """What a reader must not miss: classes that look like others, and classes without variety."""
+    warnings = []
+    for name in classes:
+        own, val = fidelity.get(f"label_agreement/{name}"), fidelity.get(f"label_agreement_val/{name}")
+        if own is not None and val and own < ALARMING * val:
+            warnings.append(
+                f"Only {own:.0%} of the synthetic images of `{name}` are taken for `{name}` by a classifier that "
+                f"recognises {val:.0%} of the real ones: they may not look like their class."
+            )
+    for name in classes:
+        for extractor in extractors:
+            own, floor = (fidelity.get(f"coverage_{extractor}{end}/{name}") for end in ("", "_floor"))
+            if own is not None and floor and own < ALARMING * floor:
+                warnings.append(
+                    f"Synthetic images of `{name}` are near only {own:.0%} of its real leaves, where real val leaves "
+                    f"are near {floor:.0%} (`{extractor}`): much of what real leaves of it look like is missing."
+                )
+                break  # once a class is enough
+    return warnings
+
+
+SECTION = """
+<section>
+<h2>How close are the synthetic leaves to real ones?</h2>
+{% for warning in warnings %}<p class="warning">{{ warning | code }}</p>
+{% endfor %}
+{% if labels %}
+<h3>Do they carry their class?</h3>
+{% if cas %}<p>{{ cas }}</p>{% endif %}
+<div class="scroll"><table>
+<thead><tr><th>class</th><th>trained on<br>synthetic,<br>asked real</th><th>trained on<br>real, asked<br>synthetic</th>
+<th>trained on<br>real, asked<br>real</th></tr></thead>
+<tbody>{% for row in labels %}<tr{% if loop.first %} class="total"{% endif %}><td>{{ row.name }}</td>
+<td>{{ row.cas }}<span class="ends">of {{ row.n_val }}</span></td>
+<td>{{ row.agreement }}<span class="ends">of {{ row.n_synthetic }}</span></td>
+<td>{{ row.on_val }}<span class="ends">of {{ row.n_val }}</span></td></tr>
+{% endfor %}</tbody></table></div>
+<p class="note">Share of images given their own label; the row of all classes is the mean of the classes. First column
+(classification accuracy score): high only if synthetic leaves show what tells real ones apart. Second (label
+agreement): high if each looks like its class, also when all of a class look the same. Third: what real leaves manage,
+the mark for both. “Real” to ask are the val images, on which these classifiers also chose their checkpoint: good
+for comparing, a little high in themselves. A share of n images is uncertain by about 1/√n.</p>
+{% endif %}
+{% for table in tables %}
+<h3>Seen by <code>{{ table.name }}</code></h3>
+<p class="note">Features of {{ table.words }}.</p>
+<div class="scroll"><table>
+<thead><tr><th>class</th><th>images</th><th>{{ table.frechet }}</th><th>KID</th><th>preci&shy;sion</th><th>recall</th>
+<th>den&shy;sity</th><th>cover&shy;age</th></tr></thead>
+<tbody>{% for row in table.rows %}<tr{% if loop.first %} class="total"{% endif %}><td>{{ row.name }}</td>
+<td>{{ row.n }}<span class="ends">real</span></td>
+{% for own, floor in row.cells %}<td>{{ own }}<span class="ends">{{ floor }}</span></td>{% endfor %}</tr>
+{% endfor %}</tbody></table></div>
+{% endfor %}
+{% if tables %}
+<p class="note">Large figures: synthetic leaves against train. Small figures below them, the floor: held-out real leaves
+in their place, as many of each class (column “images”). {{ how }}</p>
+<ul class="note">
+<li><b>{{ tables | map(attribute="frechet") | unique | join(", ") }}</b> (Fréchet distance) and <b>KID</b> (kernel
+distance): 0 is equal; lower is closer. KID may fall below 0 by chance.</li>
+<li><b>Precision</b>, <b>density</b>: do they look real? Synthetic leaves that are near a real one, and how many real
+ones they are near.</li>
+<li><b>Recall</b>, <b>coverage</b>: do they show all that real leaves show? Real leaves that synthetic ones
+surround, and those that have a synthetic one near.</li>
+</ul>
+<p class="note">At its floor a figure is as good as real leaves are. Better than its floor is no praise: copies of train
+images would score so too. With few images these figures are rough, and none of them predicts usefulness: the arms
+above do.</p>
+{% endif %}
+{% if left_out %}<p class="note">Too few images for figures of their own (fewer than {{ min_images }} to compare; val
+has in brackets): {{ left_out | join(", ") | code }}. They count in the row of all classes.</p>{% endif %}
+</section>
+"""

@@ -1,0 +1,218 @@
+"""Extractors: the real networks with random weights from files, and one sentence for all that can be wrong."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pipeline import InputError
+from pipeline.learn.classifier_model import build_classifier
+from pipeline.learn.extractors import EXTRACTORS, build_extractors
+from pipeline.learn.features import penultimate_features
+from pipeline.params import Assess
+
+NEEDS = {"inception": "torch_fidelity", "dinov2": "timm"}
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(256, size=(5, 48, 48, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build_classifier("resnet18", num_classes=3, weights=None, input_size=None, img_resolution=48).eval()
+
+
+def skip_without(name: str) -> None:
+    pytest.importorskip(NEEDS[name], reason=f"{NEEDS[name]}, of the extra `fidelity`, is not installed")
+
+
+def inception_state() -> dict[str, torch.Tensor]:
+    """Random weights under the right names: the network itself, made without reading a file."""
+    from torch_fidelity import feature_extractor_inceptionv3 as package
+
+    class Untaught(package.FeatureExtractorInceptionV3):
+        def load_state_dict(self, state):
+            return None
+
+    torch.manual_seed(1)
+    return dict(Untaught("inception-v3-compat", ["2048"], _bytes({})).state_dict())
+
+
+def dinov2_state() -> dict[str, torch.Tensor]:
+    """As DINOv2's own file has it: places for 518 px, and a mask token that timm drops."""
+    import timm
+
+    torch.manual_seed(2)
+    network = timm.create_model("vit_small_patch14_dinov2", pretrained=False, num_classes=0)
+    # The scale of a block begins at 1e-5, where whatever is wrong with a block would not show
+    state = {name: torch.ones_like(t) if "gamma" in name else t for name, t in network.state_dict().items()}
+    return state | {"mask_token": torch.zeros(1, 384)}
+
+
+def _bytes(state: dict) -> io.BytesIO:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return buffer
+
+
+STATES = {"inception": inception_state, "dinov2": dinov2_state}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("weights")
+    made = {}
+    for name, state in STATES.items():
+        try:
+            __import__(NEEDS[name])
+        except ImportError:
+            continue
+        made[name] = folder / f"{name}.pth"
+        torch.save(state(), made[name])
+    return made
+
+
+def extract(name: str, path: Path | str, classifier: torch.nn.Module, images: np.ndarray) -> np.ndarray:
+    return build_extractors([name], **{f"{name}_weights": str(path)})[name](classifier, images)
+
+
+def test_params_know_the_same_names():
+    (allowed,) = Assess.model_fields["extractors"].annotation.__args__
+    assert list(allowed.__args__) == list(EXTRACTORS)
+
+
+def test_leaf_is_the_classifier_and_random_is_not(classifier, images):
+    extractors = build_extractors(["random", "leaf"])
+    assert list(extractors) == ["random", "leaf"]
+    leaf, other = (extractors[name](classifier, images) for name in ("leaf", "random"))
+    assert np.array_equal(leaf, penultimate_features(classifier, images))
+    assert leaf.shape == other.shape == (5, 512) and not np.allclose(leaf, other)
+
+
+def test_inception_is_torch_fidelitys(files, classifier, images):
+    skip_without("inception")
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    ours = extract("inception", files["inception"], classifier, images)
+    assert ours.shape == (5, 2048) and ours.dtype == np.float32 and ours.std(axis=0).max() > 0
+    theirs = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(files["inception"]))
+    pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    assert np.allclose(ours, theirs(pixels)[0].numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_dinov2_sees_the_class_token_at_224_px(files, classifier, images):
+    """Against timm's own way: its model of that size, its loader, its statistics of the pixels."""
+    skip_without("dinov2")
+    import timm
+
+    ours = extract("dinov2", files["dinov2"], classifier, images)
+    assert ours.shape == (5, 384) and ours.dtype == np.float32
+    network = timm.create_model(
+        "vit_small_patch14_dinov2", pretrained=True, pretrained_cfg_overlay={"file": str(files["dinov2"])},
+        num_classes=0, img_size=224,
+    ).eval()  # fmt: skip
+    pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float() / 255
+    pixels = torch.nn.functional.interpolate(pixels, (224, 224), mode="bilinear", antialias=True)
+    mean, std = (torch.tensor(network.pretrained_cfg[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    with torch.no_grad():
+        tokens = network.forward_features((pixels - mean) / std)
+    assert np.allclose(ours, tokens[:, 0].numpy(), atol=1e-4)
+    assert ours.std(axis=0).max() > 1e-3
+
+
+def test_safetensors_will_do(files, classifier, images, tmp_path):
+    skip_without("dinov2")
+    save_file({name: t.contiguous() for name, t in dinov2_state().items()}, tmp_path / "weights.safetensors")
+    ours = extract("dinov2", tmp_path / "weights.safetensors", classifier, images)
+    assert np.array_equal(ours, extract("dinov2", files["dinov2"], classifier, images))
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_features_depend_on_the_image_alone_and_draw_nothing(name, files, classifier, images):
+    skip_without(name)
+    before = torch.get_rng_state()
+    made = build_extractors([name], **{f"{name}_weights": str(files[name])})[name]
+    whole, alone = made(classifier, images), made(classifier, images[3:4])
+    assert np.allclose(whole[3:4], alone, rtol=1e-3, atol=1e-4)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def one_sentence(name: str, path: Path | str | None, *parts: str) -> None:
+    with pytest.raises(InputError) as caught:
+        build_extractors([name], **({} if path is None else {f"{name}_weights": str(path)}))
+    said = str(caught.value)
+    assert "\n" not in said and said.endswith(".") and len(said) < 600
+    for part in (*parts, f"assess.{name}_weights" if "pip install" not in parts[0] else ""):
+        assert part in said, said
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_files_that_will_not_do(name, files, tmp_path):
+    skip_without(name)
+    one_sentence(name, tmp_path / "none.pth", "found none", "none.pth")
+    whole = files[name].read_bytes()
+    (tmp_path / "short.pth").write_bytes(whole[: len(whole) // 2])
+    one_sentence(name, tmp_path / "short.pth", "cannot be read", "short.pth")
+    (tmp_path / "page.pth").write_text("<!doctype html>Not found")
+    one_sentence(name, tmp_path / "page.pth", "cannot be read")
+    (other,) = set(files) - {name}
+    one_sentence(name, files[other], "another network's", files[other].name)
+    state = torch.load(files[name], weights_only=True)
+    last = list(state)[-2 if name == "dinov2" else -1]
+    torch.save({k: v for k, v in state.items() if k != last}, tmp_path / "lacking.pth")
+    one_sentence(name, tmp_path / "lacking.pth", "another network's", last)
+    state["extra.weight"] = torch.zeros(2)
+    torch.save(state, tmp_path / "more.pth")
+    one_sentence(name, tmp_path / "more.pth", "another network's", "extra.weight")
+
+
+class Harmful:
+    """What a pickle can do when it is loaded unsafely."""
+
+    def __init__(self, witness: Path):
+        self.witness = witness
+
+    def __reduce__(self):
+        return (Path.touch, (self.witness,))
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_no_code_in_a_file_is_run(name, tmp_path):
+    skip_without(name)
+    torch.save({"weight": Harmful(tmp_path / "witness")}, tmp_path / "harmful.pth")
+    one_sentence(name, tmp_path / "harmful.pth", "cannot be read")
+    assert not (tmp_path / "witness").exists()
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_without_network_it_is_said_where_to_get_the_file(name, tmp_path, monkeypatch):
+    skip_without(name)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))  # no copy of a user's
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # where nobody listens: no network, wherever this runs
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    one_sentence(name, None, "https://", ".pth", "put it at weights/")
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_a_missing_package_is_named(name, monkeypatch):
+    for module in [m for m in sys.modules if m.split(".")[0] == NEEDS[name]]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, NEEDS[name], None)  # what `import` takes for not installed
+    one_sentence(name, None, "pip install 'leafsynth[fidelity]'", name)
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(InputError, match="leaf, random, inception, dinov2, found 'vgg'"):
+        build_extractors(["leaf", "vgg"])
