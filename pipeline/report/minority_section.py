@@ -12,9 +12,10 @@ from pipeline.measure.verdict import LABELS
 from pipeline.report.html import fill, inline
 from pipeline.report.minority_results import MinorityStudy
 
-SECTION = """{% macro signed(value) -%}
-<span class="{{ 'up' if value.lower > 0 else 'down' if value.upper < 0 }}">{{ "%+.3f" | format(value.mean + 0.0)
-}}</span><span class="ends">{{ "%+.3f to %+.3f" | format(value.lower + 0.0, value.upper + 0.0) }}</span>
+SECTION = """{% macro signed(value, tinted=True) -%}
+<span class="{{ '' if not tinted else 'up' if value.lower > 0 else 'down' if value.upper < 0 }}">
+{{- "%+.3f" | format(value.mean + 0.0) -}}
+</span><span class="ends">{{ "%+.3f to %+.3f" | format(value.lower + 0.0, value.upper + 0.0) }}</span>
 {%- endmacro %}
 {% macro level(value) -%}
 {{ "%.3f" | format(value.mean) }}<span class="ends">{{ "%.3f to %.3f" | format(value.lower, value.upper) }}</span>
@@ -31,17 +32,19 @@ images, <em>shrunk</em> on what was left, <em>restored</em> on that and syntheti
 <figure class="plot"><div><img src="{{ picture }}"
 alt="Recall of the class over the number of its real images, for the three classifiers"></div></figure>
 <div class="scroll"><table>
-<thead><tr><th>real images left</th><th>recall, full</th><th>shrunk</th><th>restored</th><th>restored − shrunk</th>
-<th>full − shrunk</th><th>given back</th><th>macro-F1, restored − shrunk</th></tr></thead>
+<thead><tr><th></th><th colspan="6">recall of <code>{{ info.class }}</code></th><th>macro-F1</th></tr>
+<tr><th>real images left</th><th>full</th><th>shrunk</th><th>restored</th><th>restored − shrunk</th>
+<th>full − shrunk</th><th>given back</th><th>restored − shrunk</th></tr></thead>
 <tbody>{% for s in studies %}<tr><td>{{ s.info.real_kept }}</td>
 {% for method in ("full", "shrunk", "restored") %}<td>{{ level(s.effect.scores.recall[method]) }}</td>{% endfor %}
-<td>{{ signed(s.effect.differences.recall.restored) }}</td><td>{{ signed(s.effect.differences.recall.full) }}</td>
+<td>{{ signed(s.effect.differences.recall.restored) }}</td>
+<td>{{ signed(s.effect.differences.recall.full, False) }}</td>
 <td>{{ "–" if s.effect.given_back is none else percent(s.effect.given_back) }}</td>
 <td>{{ signed(s.effect.differences.macro_f1.restored) }}</td></tr>
 {% endfor %}</tbody></table></div>
 <ul class="note">
 <li>“Given back” is the share of the lost recall that returns, (restored − shrunk) / (full − shrunk). It is left out
-where the loss itself is not certain.</li>
+where the loss itself is not certain, and no more certain than the interval of restored − shrunk is.</li>
 <li>The GAN saw no image that was taken out, and its checkpoint was chosen by the features of a network that has seen
 no leaf. Val was left whole: it chose the checkpoints of the GAN and of all three classifiers, which a class as rare
 as this would not have had.</li>
@@ -85,7 +88,8 @@ def minority_sentence(study: MinorityStudy) -> str:
     )
     sentence = f"{kept} is recognised with a recall of {level}. {info['synthetic']} synthetic images: {found}"
     if effect.given_back is not None:
-        return f"{sentence}, {effect.given_back:.0%} of what was lost."
+        decided = effect.verdict.verdict in ("helps", "hurts")  # else it is the share of a gain that may be none
+        return f"{sentence}, {effect.given_back:.0%} of what was lost." if decided else f"{sentence}."
     lost = _ends(change["full"], study)
     return f"{sentence}. That the lack of real images cost anything is itself not certain ({lost})."
 

@@ -30,10 +30,10 @@ synthetic images; there was no mixture to confirm.{% endif %}</figcaption></figu
 <td>{{ row.val }}</td><td>{{ row.sd }}</td><td>{{ row.behind }}<span class="ends">{{ row.ends }}</span></td>
 <td>{{ row.test }}<span class="ends">{{ row.test_ends }}</span></td></tr>
 {% endfor %}</tbody></table></div>
-{% if sweep.difference %}<p>On test the ratio {{ chosen }} is
+{% if sweep.difference %}<p>On test, macro-F1 at ratio {{ chosen }} minus macro-F1 at ratio 0 is
 <span class="{{ 'up' if sweep.difference.lower > 0 else 'down' if sweep.difference.upper < 0 }}">{{
-"%+.3f" | format(sweep.difference.mean + 0.0) }}</span> in macro-F1 above ratio 0, paired by image and seed
-({{ percent(sweep.confidence) }} interval {{ "%+.3f" | format(sweep.difference.lower + 0.0) }} to
+"%+.3f" | format(sweep.difference.mean + 0.0) }}</span>, paired by image and seed ({{ percent(sweep.confidence)
+}} interval {{ "%+.3f" | format(sweep.difference.lower + 0.0) }} to
 {{ "%+.3f" | format(sweep.difference.upper + 0.0) }}). It counts as confirmed only if the whole interval lies above
 zero.</p>{% endif %}
 <ul class="note">
