@@ -27,7 +27,7 @@ def synthetic(count: int) -> dict[str, np.ndarray]:
     ("ratio", "counts"),
     [
         (0, (0, 0, 0)),
-        (0.1, (3, 1, 1)),  # 0.1 * 30 is 3.0000000000000004 in floating point
+        (0.1, (3, 1, 1)),
         (0.25, (8, 2, 1)),
         (0.5, (15, 4, 2)),
         (1, (30, 7, 4)),
@@ -36,6 +36,12 @@ def synthetic(count: int) -> dict[str, np.ndarray]:
 )
 def test_counts_a_class_are_rounded_up(store, ratio, counts):
     assert tuple(synthetic_counts(store, ratio).values()) == counts
+
+
+def test_floating_point_adds_no_image():
+    """0.07 * 100 is 7.000000000000001 there."""
+    flat = Store(np.zeros((100, 1, 1, 3), np.uint8), np.zeros(100, int), [str(i) for i in range(100)], ["rust"])
+    assert synthetic_counts(flat, 0.07) == {"rust": 7}
 
 
 def test_a_mixture_holds_every_real_image_and_the_first_synthetic_ones_of_each_class(store):

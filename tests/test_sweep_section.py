@@ -182,6 +182,8 @@ def test_recall_and_what_comes_back_by_hand():
     assert found.verdict.verdict == "helps" and found.num_test == found.num_units == 10
     leaves = ["one leaf"] * 8 + ["another"] * 2 + [str(i) for i in range(10)]
     few = minority_effect(labels, predicted, class_name="a", classes=["a", "b"], seeds=[0, 1], groups=leaves)
+    straight = compare_arms(labels, predicted, classes=["a", "b"], groups=leaves, references=("shrunk",))
+    assert few.differences["recall"]["full"] == straight["full"].differences["shrunk"]["recall/a"]
     assert few.num_units == 2 and few.verdict.verdict == "too_little_data" and few.given_back is None
 
 
@@ -191,6 +193,14 @@ def test_no_share_of_a_loss_that_is_not_certain():
     same = dict.fromkeys(("full", "shrunk", "restored"), np.stack([row, row]))
     found = minority_effect(labels, same, class_name="a", classes=["a", "b"], seeds=[0, 1])
     assert found.given_back is None and found.verdict.verdict == "no_evidence"
+
+
+def test_an_undecided_gain_is_no_share_in_the_sentence(tmp_path):
+    make_study(tmp_path / "5", 5, {"full": 0.95, "shrunk": 0.2, "restored": 0.25}, seed=1)
+    (study,) = read_minority({"5": tmp_path / "5"}, classes=CLASSES, manifest=MANIFEST, **RESAMPLING)
+    assert study.effect.given_back is not None and study.effect.verdict.verdict == "too_little_data"
+    assert "too little data to tell" in minority_sentence(study)
+    assert "of what was lost" not in minority_sentence(study)
 
 
 @pytest.mark.parametrize("wrong", [{"class_name": "c"}, {"methods": ("full", "shrunk")}])
