@@ -211,6 +211,16 @@ class TrainSgan(Section):
     eval_every: Count
 
 
+class SweepMixture(Section):
+    ratios: Annotated[list[Annotated[float, Field(gt=0, le=20)]], Field(min_length=1)]
+
+
+class StudyMinority(Section):
+    class_name: ClassName | None
+    seed: Seed
+    total_kimg: Positive
+
+
 class Compare(Section):
     seed: Seed
     resamples: Annotated[int, Field(ge=100)]
@@ -226,6 +236,7 @@ class Params(Section):
     data: Data
     arms: dict[ClassName, Arm]
     label_budgets: Annotated[list[Count], Field(min_length=1)]
+    minority_counts: list[Count]
     render_sample: RenderSample
     split: Split
     train_extractor: TrainExtractor
@@ -235,11 +246,18 @@ class Params(Section):
     assess: Assess
     train_classifier: TrainClassifier
     train_sgan: TrainSgan
+    sweep_mixture: SweepMixture
+    study_minority: StudyMinority
     compare: Compare
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:
-        for key, values in [("classes", self.classes), ("label_budgets", self.label_budgets)]:
+        for key, values in [
+            ("classes", self.classes),
+            ("label_budgets", self.label_budgets),
+            ("minority_counts", self.minority_counts),
+            ("sweep_mixture.ratios", self.sweep_mixture.ratios),
+        ]:
             if len(set(values)) < len(values):
                 raise ValueError(f"{key}: expected each entry once, got {values}")
         folded = {name.casefold() for name in self.classes}
@@ -251,6 +269,11 @@ class Params(Section):
             raise ValueError(
                 "train_extractor.seed: expected neither assess.seed nor the next, so that no GAN is judged by the "
                 f"classifier that it was chosen by, got {self.train_extractor.seed}"
+            )
+        if self.study_minority.class_name not in (None, *self.classes):
+            raise ValueError(
+                f"study_minority.class_name: expected null or one of {self.classes}, got "
+                f"'{self.study_minority.class_name}'"
             )
         for needed in ("real", "balanced", "classic"):
             if needed not in self.arms:

@@ -31,6 +31,8 @@ SHRUNKEN = {
     "assess": {"steps": 4, "eval_every": 2, "batch_size": 8},
     "train_classifier": {"steps": 16, "eval_every": 8, "batch_size": 8, "seeds": [0, 1]},
     "train_sgan": {"steps": 3, "eval_every": 3, "batch_size": 8, "seeds": [0, 1]},
+    "sweep_mixture": {"ratios": [0.5]},
+    "study_minority": {"total_kimg": 0.032},
     "compare": {"resamples": 100},
 }
 # Writes every file that a stage opens or links to a log, so that what it really reads can be held against
@@ -120,7 +122,7 @@ def project(tmp_path_factory) -> Project:
     (folder / "stages/dvc.lock").unlink(missing_ok=True)
     subprocess.run(["git", "init", "-q", "."], cwd=folder, check=True)
     made = Project(folder)
-    made.set_params({**SHRUNKEN, "label_budgets": [2, 4]})
+    made.set_params({**SHRUNKEN, "label_budgets": [2, 4], "minority_counts": [4]})
     made.dvc("repro")
     return made
 
@@ -186,7 +188,7 @@ def test_only_final_predictions_see_test_images(project):
         stage, path = line.split("\t")
         if path.startswith(("data/arrays/test/", "data/split/test/")):
             seers.add(stage.split("@")[0])
-    assert seers == {"train_classifier", "train_sgan"}
+    assert seers == {"train_classifier", "train_sgan", "sweep_mixture", "study_minority"}
 
 
 @pytest.fixture
@@ -204,18 +206,16 @@ def test_other_test_images_change_no_model_threshold_or_synthetic_image(project,
     """With negatives for test images, all that is trained, chosen or drawn stays to the byte."""
     before = project.outputs()
     request.getfixturevalue("inverted_test_images")
-    for stage in (["train_classifier", "real"], ["train_sgan", "2"], ["generate"], ["assess"], ["train_gan"]):
+    predicting = (["train_classifier", "real"], ["train_sgan", "2"], ["sweep_mixture"], ["study_minority", "4"])
+    for stage in (*predicting, ["generate"], ["assess"], ["train_gan"]):
         command = [sys.executable, "-m", f"stages.{stage[0]}", *stage[1:]]
         subprocess.run(command, cwd=project.folder, env=project.env, check=True)
     after = project.outputs()
     changed = {name for name in before if before[name] != after.get(name)}
-    predicted = {"results/classifier/real/predictions.csv", "results/sgan/2/predictions.csv"}
-    scored = {
-        "results/classifier/real/metrics.json",
-        "results/metrics/train_classifier@real.json",
-        "results/sgan/2/metrics.json",
-        "results/metrics/train_sgan@2.json",
-    }
+    folders = ("classifier/real", "sgan/2", "sweep", "minority/4")
+    predicted = {f"results/{folder}/predictions.csv" for folder in folders}
+    scored = {f"results/{folder}/metrics.json" for folder in folders}
+    scored |= {f"results/metrics/{'@'.join(stage)}.json" for stage in predicting}
     images = {name for name in before if name.startswith("data/arrays/test/") and name.endswith(".npy")}
     assert images | predicted <= changed <= images | predicted | scored
 
@@ -228,7 +228,7 @@ def test_a_sgan_parameter_reruns_the_sgan_and_the_comparison(project, undo):
 def test_a_generator_parameter_leaves_the_real_arms_alone(project, undo):
     project.set_params({"generate": {"truncation": 0.9}})
     assert project.ran() == {
-        "generate", "assess", "compare",
+        "generate", "assess", "compare", "sweep_mixture", "study_minority@4",
         "train_classifier@synthetic", "train_classifier@synthetic_classic", "train_classifier@synthetic_only",
     }  # fmt: skip
 

@@ -163,7 +163,9 @@ def train_classifier(
             best.restore(network)
             trained.append(Trained(seed, network.eval(), history, best.step, optimiser_steps))
             finished.append(to_state(trained[-1]))
-            if state.due():
+            # The last seed's end always: a stage may train several sets in turn, and a kill in a later one
+            # must not take an earlier one with it.
+            if state.due() or len(finished) == len(seeds):
                 state.save({"finished": finished, "running": None}, f"the end of seed {seed}")
     return trained
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ def write_results(
     stores: dict[str, Store],
     *,
     extra: dict[str, float] | None = None,
+    only: Mapping[str, Collection[str]] | None = None,
 ) -> dict[str, float]:
     """Predict every split with every seed's model, and write the three files.
 
@@ -31,6 +33,7 @@ def write_results(
         trained: One a seed, or one a method and seed.
         stores: By split, in the order to write: {"val": ..., "test": ...}.
         extra: Further metrics, such as the counts of labelled images.
+        only: Split to the methods that are predicted on it, where not all are: those that were chosen on val.
 
     Returns:
         The contents of metrics.json: means over seeds by "<split>/<metric>", and optimiser_steps; with
@@ -42,7 +45,10 @@ def write_results(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     probabilities = {
-        (t.method, t.seed, split): predict(t.model, store.images) for t in trained for split, store in stores.items()
+        (t.method, t.seed, split): predict(t.model, store.images)
+        for t in trained
+        for split, store in stores.items()
+        if only is None or split not in only or t.method in only[split]
     }
     _write_predictions(folder / "predictions.csv", trained, stores, probabilities)
     _write_history(folder / "history.csv", trained)
@@ -69,6 +75,8 @@ def _write_predictions(
             for split, store in stores.items():
                 if store.classes != classes:
                     raise ValueError(f"classes of '{split}' must be {classes}. Got {store.classes} instead.")
+                if (t.method, t.seed, split) not in probabilities:
+                    continue
                 rows = zip(store.files, store.labels, probabilities[t.method, t.seed, split], strict=True)
                 for file, label, p in rows:
                     row = [t.seed, split, file, classes[label], *(f"{value:.6f}" for value in p)]
@@ -101,8 +109,10 @@ def _metrics(
         metrics[f"{prefix}optimiser_steps"] = steps.pop()
         for split, store in stores.items():
             by_seed = [
-                evaluate_predictions(store.labels, probabilities[method, t.seed, split], store.classes) for t in runs
+                evaluate_predictions(store.labels, probabilities[method, t.seed, split], store.classes)
+                for t in runs
+                if (method, t.seed, split) in probabilities
             ]
-            for name in by_seed[0]:
+            for name in by_seed[0] if by_seed else ():
                 metrics[f"{prefix}{split}/{name}"] = float(np.mean([figures[name] for figures in by_seed]))
     return metrics

@@ -46,7 +46,7 @@ class Predictions(NamedTuple):
     Attributes:
         path: The file they came from.
         seeds: S seeds, ascending.
-        splits: `val` and `test`.
+        splits: `val` and `test`, as far as they were predicted.
     """
 
     path: Path
@@ -86,13 +86,16 @@ def read_manifest(path: str | Path) -> Manifest:
     return Manifest(path, groups)
 
 
-def read_predictions(path: str | Path, classes: Sequence[str], *, by_method: bool = False) -> dict[str, Predictions]:
+def read_predictions(
+    path: str | Path, classes: Sequence[str], *, by_method: bool = False, may_lack: Sequence[str] = ()
+) -> dict[str, Predictions]:
     """Read a `predictions.csv`.
 
     Args:
         path: The file.
         classes: Class names, in the order of the labels.
         by_method: The file has a column `method`.
+        may_lack: Splits that no seed of a method need have predicted; `splits` is then without them.
 
     Returns:
         method → predictions; the one key is "" without methods.
@@ -135,7 +138,8 @@ def read_predictions(path: str | Path, classes: Sequence[str], *, by_method: boo
     result = {}
     for method in dict.fromkeys(m for m, _, _ in blocks):
         seeds = tuple(sorted({s for m, s, _ in blocks if m == method}))
-        splits = {split: _stack_seeds(path, method, split, seeds, blocks) for split in SPLITS}
+        absent = {split for split in may_lack if not any((method, seed, split) in blocks for seed in seeds)}
+        splits = {split: _stack_seeds(path, method, split, seeds, blocks) for split in SPLITS if split not in absent}
         result[method] = Predictions(path, seeds, splits)
     return result
 
@@ -228,7 +232,7 @@ def check_same_images(arms: Mapping[str, Predictions]) -> None:
     """
     first, *others = arms
     for arm in others:
-        for split in SPLITS:
+        for split in [s for s in SPLITS if s in arms[arm].splits and s in arms[first].splits]:
             if arms[arm].splits[split].images != arms[first].splits[split].images:
                 raise InputError(
                     f"{arms[arm].path}: expected the same {split} images in the same order as in "

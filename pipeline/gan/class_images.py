@@ -1,0 +1,54 @@
+"""Images of one class out of a trained model's folder, as many as are asked for: image i is always image i."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import InputError
+from pipeline.gan.checkpoint import load_model
+from pipeline.gan.sampling import sample
+
+
+def draw_class(
+    folder: str | Path,
+    name: str,
+    count: int,
+    *,
+    img_resolution: int,
+    seed: int,
+    truncation: float = 1.0,
+    device: str = "cpu",
+) -> np.ndarray:
+    """The first `count` images of a class: those that `generate` writes for the same seed and truncation.
+
+    Args:
+        folder: The model, e.g. models/gan/class/rust.
+        name: The class.
+        count: 0 or more.
+        img_resolution: Pixels that the caller's real images have.
+        seed: Of the whole set.
+        truncation: Factor on z.
+        device: cpu or cuda.
+
+    Returns:
+        (count, img_resolution, img_resolution, 3) uint8.
+
+    Raises:
+        InputError: No model there, or one of other classes or another size.
+    """
+    model = load_model(folder, device)
+    if model.config["img_resolution"] != img_resolution or name not in model.config["trained_on"]:
+        raise InputError(
+            f"{folder}: expected a generator of '{name}' at {img_resolution} px, found one of "
+            f"{model.config['trained_on']} at {model.config['img_resolution']} px; run `dvc repro`."
+        )
+    label = model.config["classes"].index(name)
+    images = np.empty((count, img_resolution, img_resolution, 3), np.uint8)
+    drawn = sample(
+        model.G_ema, label, name, list(range(count)), seed=seed, truncation=truncation, device=device
+    )  # fmt: skip
+    for index, image, _ in drawn:
+        images[index] = image
+    return images

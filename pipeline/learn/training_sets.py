@@ -1,0 +1,52 @@
+"""The downstream classifier on several training sets in turn: the same instrument for each, so that they compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from pipeline.images.store import Store
+from pipeline.learn.classifier import train_classifier
+from pipeline.learn.trained import Trained
+
+# The arm `classic`, so that a set with synthetic images differs from that control by these images alone.
+CLASSIC = {"sampling": "balanced", "augment": "classic"}
+
+
+def train_on_each(
+    sets: Iterable[tuple[str, Store]],
+    val: Store,
+    *,
+    report: Callable[[dict[str, float], int], None] | None = None,
+    state_dir: str | Path | None = None,
+    **settings: Any,
+) -> list[Trained]:
+    """Train the classifier by the recipe of the arm `classic` on each set, with the same steps and seeds.
+
+    Args:
+        sets: Method and its training images; asked for one at a time, so that one is in memory at a time.
+        val: Real images to choose checkpoints on.
+        report: Called with losses and val figures of a method and seed, and the step.
+        state_dir: See `train_classifier`; each method has a folder of its own in it, where it stays when it is
+            trained, so that a kill in a later one takes none with it.
+        settings: Further arguments of `train_classifier`.
+
+    Returns:
+        One `Trained` a method and seed, in the order of `sets`.
+
+    Raises:
+        InputError: See `train_classifier`.
+        Interrupted: A signal came; what is trained is saved in `state_dir`.
+    """
+    trained = []
+    for method, store in sets:
+
+        def report_method(metrics: dict[str, float], step: int, method: str = method) -> None:
+            if report is not None:
+                report({f"{key}/{method}": value for key, value in metrics.items()}, step)
+
+        own_state = None if state_dir is None else Path(state_dir) / method
+        of_method = train_classifier(store, val, report=report_method, state_dir=own_state, **CLASSIC, **settings)
+        trained += [one._replace(method=method) for one in of_method]
+    return trained

@@ -1,0 +1,130 @@
+"""What `sweep_mixture` left behind, read, checked and compared: the figures that the page and metrics.json show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline import InputError
+from pipeline.measure.recipe import Recommendation, recommend
+from pipeline.measure.statistics import Interval, compare_arms
+from pipeline.report.results import (
+    Manifest,
+    check_against_manifest,
+    check_comparable,
+    read_json,
+    read_predictions,
+    read_steps,
+)
+
+
+class Sweep(NamedTuple):
+    """The sweep in full.
+
+    Attributes:
+        choice: Contents of choice.json.
+        test: Ratio as text ("0", and the chosen one) to its macro-F1 on test.
+        difference: Macro-F1 on test of the chosen ratio minus that of 0; None where 0 was chosen.
+        recommendation: What follows from both.
+        seeds: Training seeds.
+        steps: Optimiser steps of every training.
+        n_val: Val images.
+        n_test: Test images.
+        test_groups: Independent ones among them.
+        confidence: Of the intervals on test.
+    """
+
+    choice: Mapping[str, Any]
+    test: Mapping[str, Interval]
+    difference: Interval | None
+    recommendation: Recommendation
+    seeds: tuple[int, ...]
+    steps: int
+    n_val: int
+    n_test: int
+    test_groups: int
+    confidence: float
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """For metrics.json: `sweep/<metric>`, and `sweep/recommended_ratio`."""
+        found = {
+            "sweep/chosen_ratio": float(self.choice["chosen"]),
+            "sweep/recommended_ratio": self.recommendation.ratio,
+        }
+        if self.difference is not None:
+            ends = {"": "mean", "_lower": "lower", "_upper": "upper"}
+            found |= {f"sweep/macro_f1_minus_0{end}": getattr(self.difference, key) for end, key in ends.items()}
+        return {key: round(float(value), 6) + 0.0 for key, value in found.items()}
+
+
+def read_sweep(
+    folder: str | Path,
+    *,
+    classes: Sequence[str],
+    manifest: Manifest,
+    seed: int = 42,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    min_detectable: float = 0.1,
+) -> Sweep:
+    """Read results/sweep and confirm its choice on test.
+
+    Args:
+        folder: With predictions.csv, choice.json and metrics.json.
+        classes: Class names.
+        manifest: Of the split; its groups are resampled as wholes.
+        seed: Of the resampling.
+        resamples: Of seeds and test images.
+        confidence: Of the intervals on test.
+        min_detectable: See `verdict.decide`.
+
+    Raises:
+        InputError: A file is missing or malformed; predictions are not those of the split, or of other ratios
+            than choice.json says.
+    """
+    folder = Path(folder)
+    choice = read_json(folder / "choice.json")
+    path = folder / "predictions.csv"
+    predictions = read_predictions(path, classes, by_method=True, may_lack=["test"])
+    ratios = [f"{ratio:g}" for ratio in choice["ratios"]]
+    chosen = f"{choice['chosen']:g}"
+    on_test = [ratio for ratio, own in predictions.items() if "test" in own.splits]
+    if list(predictions) != ratios or set(on_test) != {"0", chosen}:
+        raise InputError(
+            f"{path}: expected val predictions of the ratios {', '.join(ratios)} and test predictions of 0 and the "
+            f"chosen {chosen} alone, found {', '.join(predictions)} on val and {', '.join(on_test)} on test; run "
+            "`dvc repro --force sweep_mixture`."
+        )
+    for own in predictions.values():
+        check_against_manifest(own, manifest, classes)
+    check_comparable(predictions)
+    test = {ratio: predictions[ratio].splits["test"] for ratio in on_test}
+    first = test["0"]
+    groups = [manifest.groups["test"][image] for image in first.images]
+    compared = compare_arms(
+        first.labels,
+        {ratio: own.predicted for ratio, own in test.items()},
+        classes=classes,
+        seeds={ratio: predictions[ratio].seeds for ratio in test},
+        groups=groups,
+        references=("0",),
+        resamples=resamples,
+        confidence=confidence,
+        seed=seed,
+    )
+    difference = None if chosen == "0" else compared[chosen].differences["0"]["macro_f1"]
+    units = len({(name, group) for (name, _), group in zip(first.images, groups, strict=True)})
+    return Sweep(
+        choice,
+        {ratio: own.metrics["macro_f1"] for ratio, own in compared.items()},
+        difference,
+        recommend(choice, difference, num_units=units, min_detectable=min_detectable, confidence=confidence),
+        predictions["0"].seeds,
+        read_steps(folder / "metrics.json"),
+        len(predictions["0"].splits["val"].labels),
+        len(first.labels),
+        units,
+        confidence,
+    )

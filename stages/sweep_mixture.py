@@ -1,0 +1,62 @@
+"""sweep_mixture: the classifier at several ratios of synthetic to real images; the best on val is predicted on test."""
+
+from stages._entry import Stage, main
+
+
+def run(stage: Stage) -> None:
+    import json
+
+    from pipeline.gan.class_images import draw_class
+    from pipeline.images.mixing import mixtures, synthetic_counts
+    from pipeline.images.store import load_store
+    from pipeline.learn.predictions import write_results
+    from pipeline.learn.trained import predict
+    from pipeline.learn.training_sets import train_on_each
+    from pipeline.measure.mixture_choice import choose_ratio, describe_choice
+
+    classes = list(stage.params.classes)
+    ratios = [0.0, *sorted(stage.section["ratios"])]
+    train, val = load_store("data/arrays/train", classes), load_store("data/arrays/val", classes)
+    counts = {ratio: synthetic_counts(train, ratio) for ratio in ratios}
+    drawn_by, device = stage.params.generate, stage.device
+    synthetic = {
+        name: draw_class(
+            f"models/gan/class/{name}",
+            name,
+            count,
+            img_resolution=train.images.shape[1],
+            seed=drawn_by.seed,
+            truncation=drawn_by.truncation,
+            device=device,
+        )
+        for name, count in counts[ratios[-1]].items()
+    }
+    trained = train_on_each(
+        mixtures(train, synthetic, ratios),
+        val,
+        device=device,
+        report=stage.report,
+        state_dir=stage.state_dir,
+        **stage.params.train_classifier.model_dump(),
+    )
+    predicted = {
+        ratio: [predict(t.model, val.images).argmax(axis=1) for t in trained if t.method == f"{ratio:g}"]
+        for ratio in ratios
+    }
+    choice = choose_ratio(val.labels, predicted, classes=classes)
+    test = load_store("data/arrays/test", classes)  # first read here, when the mixture is chosen
+    with stage.fresh("results/sweep") as out:
+        finals = write_results(
+            out,
+            trained,
+            {"val": val, "test": test},
+            extra={"chosen_ratio": choice.chosen, "best_val_ratio": choice.best},
+            only={"test": {"0", f"{choice.chosen:g}"}},
+        )
+        text = json.dumps(describe_choice(choice, counts), indent=2, ensure_ascii=False, allow_nan=False)
+        (out / "choice.json").write_text(text + "\n", encoding="utf-8")
+    stage.finals(finals)
+
+
+if __name__ == "__main__":
+    main(__doc__, run)

@@ -1,0 +1,138 @@
+"""The choice on val and the recommendation: rules by hand values, the false-recommendation rate by simulation."""
+
+import re
+
+import numpy as np
+import pytest
+
+from pipeline.measure.mixture_choice import choose_ratio, describe_choice, smallest_within_noise
+from pipeline.measure.recipe import recommend
+from pipeline.measure.statistics import Interval, compare_arms, score
+
+CLASSES = ["healthy", "rust", "scab"]
+LABELS = np.repeat(np.arange(3), 20)
+RATIOS = [0.0, 0.5, 1.0, 2.0]
+
+
+def lead(mean: float, error: float) -> Interval:
+    return Interval(mean, mean - error, mean + error, 60, 3)
+
+
+def predicted(rng, accuracy: float, seeds: int = 3, labels=LABELS) -> np.ndarray:
+    right = rng.random((seeds, len(labels))) < accuracy
+    return np.where(right, labels, (labels + rng.integers(1, 3, (seeds, len(labels)))) % 3)
+
+
+@pytest.mark.parametrize(
+    ("behind", "chosen"),
+    [
+        ({0.0: lead(0.05, 0.01), 0.5: lead(0.0, 0.0), 1.0: lead(0.02, 0.01)}, 0.5),  # clearly the best
+        ({0.0: lead(0.05, 0.01), 0.5: lead(0.009, 0.01), 1.0: lead(0.0, 0.0)}, 0.5),  # noise: the fewer
+        ({0.0: lead(0.01, 0.01), 0.5: lead(0.0, 0.0), 1.0: lead(0.0, 0.0)}, 0.0),  # one error exactly is noise
+        ({0.0: lead(0.011, 0.01), 0.5: lead(0.0, 0.0), 1.0: lead(0.0, 0.0)}, 0.5),  # a little more is not; a tie
+        ({0.0: lead(0.0, 0.0), 0.5: lead(0.1, 0.0)}, 0.0),
+    ],
+)
+def test_the_smallest_ratio_within_one_standard_error(behind, chosen):
+    assert smallest_within_noise(behind) == chosen
+
+
+def test_a_clear_winner_is_chosen_and_its_figures_are_sklearns():
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(0)
+    by_ratio = {r: predicted(rng, a) for r, a in zip(RATIOS, [0.5, 0.6, 0.97, 0.6], strict=True)}
+    choice = choose_ratio(LABELS, by_ratio, classes=CLASSES)
+    assert choice.best == choice.chosen == 1.0
+    for ratio, p in by_ratio.items():
+        assert choice.val_macro_f1[ratio] == pytest.approx([f1_score(LABELS, row, average="macro") for row in p])
+    described = describe_choice(choice, {r: {"rust": int(10 * r)} for r in RATIOS})
+    own = described["val_macro_f1"]["0.5"]
+    assert own["mean"] == pytest.approx(np.mean(own["by_seed"]), abs=1e-5)
+    assert own["sd"] == pytest.approx(np.std(own["by_seed"], ddof=1), abs=1e-5)
+    assert described["behind_best"]["1"] == {"mean": 0.0, "lower": 0.0, "upper": 0.0}
+    assert described["behind_best"]["0"]["lower"] > 0
+    assert described["synthetic"]["2"] == {"rust": 20}
+
+
+def test_equal_ratios_mean_no_synthetic_images():
+    same = predicted(np.random.default_rng(1), 0.8)
+    choice = choose_ratio(LABELS, dict.fromkeys(RATIOS, same), classes=CLASSES)
+    assert choice.best == choice.chosen == 0.0
+
+
+def test_the_standard_error_is_that_of_the_difference_over_images_and_seeds():
+    """Against many new draws of images and seeds from the same population."""
+    rng = np.random.default_rng(2)
+    accuracies = {0.0: 0.6, 1.0: 0.8}
+
+    def drawn() -> dict[float, np.ndarray]:
+        return {r: predicted(rng, a, seeds=5) for r, a in accuracies.items()}
+
+    leads = [
+        float(np.subtract(*(score(LABELS, p[r], 3)["macro_f1"].mean() for r in (1.0, 0.0))))
+        for p in (drawn() for _ in range(400))
+    ]
+    behind = [choose_ratio(LABELS, drawn(), classes=CLASSES, resamples=500).behind[0.0] for _ in range(20)]
+    errors = [b.half_width for b in behind if b.half_width]
+    assert np.mean(errors) == pytest.approx(np.std(leads), rel=0.25)
+
+
+def test_no_ratio_0_is_refused():
+    with pytest.raises(ValueError, match="must hold the ratio 0"):
+        choose_ratio(LABELS, {1.0: predicted(np.random.default_rng(0), 0.5)}, classes=CLASSES)
+
+
+def choice_of(chosen: float, best: float, behind: Interval | None = None) -> dict:
+    zero = {"mean": 0.0, "lower": 0.0, "upper": 0.0}
+    own = zero if behind is None else {k: getattr(behind, k) for k in ("mean", "lower", "upper")}
+    return {"ratios": RATIOS, "chosen": chosen, "best": best, "behind_best": {"0": own}}
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "units", "ratio", "verdict", "said"),
+    [
+        (0.05, 0.04, 60, 2.0, "helps", r"2 synthetic images for each real one.*confirmed on test.*\+0\.050 macro-F1"),
+        (0.05, 0.05, 60, 0.0, "no_evidence", r"no synthetic images.*ratio 2 looked better, but .* no evidence"),
+        (0.05, 0.3, 60, 0.0, "too_little_data", r"no synthetic images.*too small to tell.*-0\.250 to \+0\.350"),
+        (0.05, 0.01, 5, 0.0, "too_little_data", r"no synthetic images.*too small to tell"),
+        (-0.05, 0.04, 60, 0.0, "hurts", r"no synthetic images.*says that it hurts.*-0\.050"),
+    ],
+)
+def test_only_what_test_confirms_is_recommended(mean, half, units, ratio, verdict, said):
+    difference = Interval(mean, mean - half, mean + half, 60, 3)
+    found = recommend(choice_of(2.0, 2.0), difference, num_units=units)
+    assert found.ratio == ratio and found.verdict.verdict == verdict
+    assert re.search(said, found.sentence), found.sentence
+
+
+def test_none_chosen_needs_no_test():
+    found = recommend(choice_of(0.0, 0.0), None, num_units=60)
+    assert found.ratio == 0 and found.verdict is None
+    assert "none of the ratios 0.5, 1, 2 had a higher macro-F1" in found.sentence
+    found = recommend(choice_of(0.0, 1.0, lead(0.012, 0.02)), None, num_units=60)
+    assert found.ratio == 0
+    for said in ("the best of the ratios 0.5, 1, 2 was 1", "+0.012 macro-F1 is within one standard error (0.020)"):
+        assert said in found.sentence
+    with pytest.raises(ValueError, match="chosen ratio 1"):
+        recommend(choice_of(1.0, 1.0), None, num_units=60)
+
+
+def test_under_no_effect_synthetic_images_are_seldom_recommended():
+    """The ratios differ by luck alone: choosing on val and confirming on test praises few of them."""
+    rng = np.random.default_rng(3)
+    labels, recommended, chosen = np.repeat(np.arange(3), 12), 0, 0
+    trials = 200
+    for trial in range(trials):
+        val = {r: predicted(rng, 0.7, labels=labels) for r in RATIOS}
+        choice = choose_ratio(labels, val, classes=CLASSES, resamples=200, seed=trial)
+        if choice.chosen == 0:
+            continue
+        chosen += 1
+        test = {"0": predicted(rng, 0.7, labels=labels), "r": predicted(rng, 0.7, labels=labels)}
+        compared = compare_arms(labels, test, classes=CLASSES, references=("0",), resamples=300, seed=trial)
+        described = describe_choice(choice, {})
+        found = recommend(described, compared["r"].differences["0"]["macro_f1"], num_units=len(labels))
+        recommended += found.ratio > 0
+    assert chosen > 10, "luck must be able to choose, or this shows nothing"
+    assert recommended / trials < 0.05
