@@ -51,7 +51,9 @@ class Data(Section):
 
 
 class Arm(Section):
-    train: Literal["data/arrays/train", "data/arrays/augmented", "data/arrays/synthetic"]
+    train: Literal[
+        "data/arrays/train", "data/arrays/augmented", "data/arrays/synthetic", "data/arrays/augmented_filtered"
+    ]
     sampling: Literal["natural", "balanced"]
     augment: Literal["none", "classic"]
 
@@ -180,6 +182,22 @@ class Assess(TrainExtractor):
     pass
 
 
+class AcceptanceRules(Section):
+    """Keys of `pipeline.measure.acceptance.RULES`."""
+
+    agreement: bool
+    confidence: Share | None
+    density: Share | None
+    copies: Share | None
+    duplicates: Share | None
+
+
+class FilterSynthetic(TrainExtractor):
+    enabled: bool
+    rules: AcceptanceRules
+    max_candidates_factor: Annotated[float, Field(ge=1)]
+
+
 class TrainClassifier(Classifier):
     seeds: Annotated[list[Seed], Field(min_length=1)]
 
@@ -217,6 +235,7 @@ class Params(Section):
     train_gan: TrainGan
     specialise_gan: SpecialiseGan
     generate: Generate
+    filter_synthetic: FilterSynthetic
     assess: Assess
     train_classifier: TrainClassifier
     train_sgan: TrainSgan
@@ -236,6 +255,19 @@ class Params(Section):
             raise ValueError(
                 "train_extractor.seed: expected neither assess.seed nor the next, so that no GAN is judged by the "
                 f"classifier that it was chosen by, got {self.train_extractor.seed}"
+            )
+        judges = [self.assess.seed, self.assess.seed + 1, *self.train_classifier.seeds]
+        if self.filter_synthetic.seed in (self.train_extractor.seed, *judges):
+            raise ValueError(
+                "filter_synthetic.seed: expected none of train_extractor.seed, assess.seed, the next, and "
+                "train_classifier.seeds, so that no image is chosen by a classifier that judges it before or after, "
+                f"got {self.filter_synthetic.seed}"
+            )
+        filtered = [name for name, arm in self.arms.items() if arm.train == "data/arrays/augmented_filtered"]
+        if filtered and not self.filter_synthetic.enabled:
+            raise ValueError(
+                f"arms.{filtered[0]}: expected no arm on data/arrays/augmented_filtered with filter_synthetic.enabled: "
+                f"false, got {', '.join(filtered)}; remove them, or set it to true"
             )
         for needed in ("real", "balanced", "classic"):
             if needed not in self.arms:

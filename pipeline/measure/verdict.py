@@ -13,7 +13,12 @@ from typing import NamedTuple
 from pipeline.measure.statistics import REFERENCES, Interval
 
 # GAN arm → the control that differs from it by the synthetic images alone.
-MATCHED_CONTROL = {"synthetic": "balanced", "synthetic_classic": "classic"}
+MATCHED_CONTROL = {
+    "synthetic": "balanced",
+    "synthetic_classic": "classic",
+    "filtered": "balanced",
+    "filtered_classic": "classic",
+}
 
 # Where all of n images (or groups) change in one direction, a two-sided sign test gives p = 2 / 2^n, which is
 # under .05 from 6 on. With fewer no interval can be trusted, however narrow it comes out.
