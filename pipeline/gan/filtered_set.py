@@ -193,7 +193,7 @@ def _starving(name: str, count: int, seen: list[Candidate]) -> str:
     rule, most = rejections.most_common(1)[0]
     return (
         f"class '{name}': expected {count} accepted images, got {accepted} of {len(seen)} candidates, of which the "
-        f"rule '{rule}' rejected most ({most}); loosen filter_synthetic.rules.{rule} (null: no such rule) or raise "
+        f"rule '{rule}' rejected most ({most}); loosen filter_synthetic.rules.{rule} or switch it off, raise "
         "filter_synthetic.max_candidates_factor, or go on without filtering: set filter_synthetic.enabled to false "
         "and remove the arms whose train is data/arrays/augmented_filtered."
     )

@@ -5,7 +5,9 @@ test; here thresholds come from val. Each is the score that a stated share of re
 conformal prediction (Lei et al. 2018, "Distribution-free predictive inference for regression", section 2.2): of n
 val scores, the floor((1 - share) (n + 1))-th smallest. A further real image, drawn as the val images were, then
 passes with a probability of `share` to `share` + 1 / (n + 1), whatever the scores' distribution. A class with too
-few val images for such a rank takes the threshold of all classes together.
+few val images for such a rank takes the threshold of all classes together. Where agreement is asked for, the rules
+that rest on the classifier too are set on those val images that it recognises, and their share is of such images:
+the others' scores would let through whatever agrees at all.
 
 The classifier's checkpoint was chosen on the same val images, so they score a little too well and the thresholds
 that rest on it are a little too strict.
@@ -135,6 +137,7 @@ SCORES: dict[str, Callable[[Examined, Examined, int], np.ndarray]] = {
     "copies": lambda c, train, label: distances(c.thumbnails, train.thumbnails).min(axis=1),
 }
 RULES = (*SCORES, "duplicates")
+TEACHERS = ("confidence", "density")  # of these, the ones that rest on the classifier beside agreement
 
 
 def conformal_threshold(scores: np.ndarray, share: float) -> float | None:
@@ -167,12 +170,13 @@ def choose_thresholds(
         val: The val images.
         labels_val: (V,).
         classes: Names.
-        rules: Rule to the share of real images that shall pass it; None or false: no such rule. `agreement` has
-            nothing to choose: true or false. `duplicates` takes its threshold as `copies` does: accepted images
-            must lie apart as val images do from train.
+        rules: Rule to the share of real images that shall pass it, for `TEACHERS` of those that pass `agreement`;
+            None or false: no such rule. `agreement` has nothing to choose: true or false. `duplicates` takes its
+            threshold as `copies` does: accepted images must lie apart as val images do from train.
 
     Raises:
-        InputError: `density` is on, and a class has one train image or none, around which no ball can be drawn.
+        InputError: `density` is on, and a class has one train image or none, around which no ball can be drawn; or
+            `agreement` is, and the classifier recognises no val image.
         ValueError: An unknown rule, or no val images.
     """
     if unknown := set(rules) - set(RULES):
@@ -187,6 +191,12 @@ def choose_thresholds(
         )
     of_train = [train.take(labels_train == k) for k in range(len(classes))]
     of_val = [val.take(labels_val == k) for k in range(len(classes))]
+    recognised = [v.take(SCORES["agreement"](v, v, k) > 0) for k, v in enumerate(of_val)]
+    if rules.get("agreement") and not sum(len(v.features) for v in recognised):
+        raise InputError(
+            f"filter_synthetic.steps: expected a teacher that recognises real images, got one that recognises none of "
+            f"{len(labels_val)} val images; raise it, or set filter_synthetic.rules.agreement to false."
+        )
     chosen: dict[str, dict[str, Threshold]] = {}
     for rule in RULES:
         share = rules.get(rule)
@@ -194,7 +204,8 @@ def choose_thresholds(
             chosen[rule] = {name: Threshold(1.0, "fixed", 0) for name in classes}
         elif share:
             score = SCORES["copies" if rule == "duplicates" else rule]
-            scores = [score(v, t, k) for k, (v, t) in enumerate(zip(of_val, of_train, strict=True))]
+            asked = recognised if rule in TEACHERS and rules.get("agreement") else of_val
+            scores = [score(v, t, k) for k, (v, t) in enumerate(zip(asked, of_train, strict=True))]
             pooled = np.concatenate(scores)
             # Few val images in all: what every one of them reaches
             least = conformal_threshold(pooled, share)
