@@ -107,6 +107,23 @@ def test_thresholds_are_those_of_val(world):
     assert chosen["agreement"] == thresholds["agreement"]
 
 
+def test_the_teacher_s_rules_are_set_on_what_it_recognises(world):
+    """Else an image that it takes for another class, sure as it may be, would lower what its own must reach."""
+    images, train, labels_train, val, labels_val, thresholds = world
+    wrong = val.probabilities.copy()
+    wrong[:20] = wrong[:20, ::-1]
+    mistaken = val._replace(probabilities=wrong)
+    chosen = choose_thresholds(train, labels_train, mistaken, labels_val, CLASSES, SHARES)
+    assert chosen["confidence"]["spots"] == Threshold(np.sort(val.probabilities[20:40, 0])[1], "class", 20)
+    assert chosen["density"]["spots"].num_val == 20
+    assert chosen["copies"] == thresholds["copies"]  # which asks no teacher
+    without = choose_thresholds(train, labels_train, mistaken, labels_val, CLASSES, {"confidence": 0.9})
+    assert without["confidence"]["spots"].value == np.sort(wrong[:40, 0])[3]
+    ignorant = val._replace(probabilities=val.probabilities[:, ::-1])
+    with pytest.raises(InputError, match=r"filter_synthetic\.steps: .* recognises none of 80 val images"):
+        choose_thresholds(train, labels_train, ignorant, labels_val, CLASSES, SHARES)
+
+
 def test_a_higher_share_is_a_laxer_rule(world):
     images, train, labels_train, val, labels_val, thresholds = world
     lax = choose_thresholds(train, labels_train, val, labels_val, CLASSES, {**SHARES, **dict.fromkeys(RULES[1:], 0.97)})

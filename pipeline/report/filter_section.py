@@ -59,7 +59,8 @@ this class for a threshold of its own, so that of all classes' val images togeth
 <figcaption>The first accepted and the first rejected candidates of each class, not picked. The frame's colour names the
 rule.</figcaption></figure>
 {% endif %}
-<p class="note">What to keep in mind. Thresholds come from val, never from test, and from train only where train is what
+<h3>What to keep in mind</h3>
+<p class="note">Thresholds come from val, never from test, and from train only where train is what
 images are compared with. The teacher's own checkpoint was chosen on that same val, so real leaves it has not seen would
 pass a little less often than stated. A filter keeps what a classifier recognises already: it can throw out bad images,
 but also the rare and valid ones, and it adds no information that the train images do not hold.</p>
@@ -110,7 +111,7 @@ def filter_section(
         rules=rules,
         wanted=classes[0]["accepted"] if classes else 0,
         warnings=warnings,
-        explained=[(rule, RULES[rule], _source(rule, shares.get(rule))) for rule in rules],
+        explained=[(rule, RULES[rule], _source(rule, shares)) for rule in rules],
         funnel=inline(funnel) if classes and funnel else "",
         examples=inline(examples) if classes and examples else "",
     )
@@ -125,10 +126,12 @@ def _cell(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _source(rule: str, share: Any) -> str:
+def _source(rule: str, shares: Mapping[str, Any]) -> str:
     if rule == "agreement":
         return "none to choose: its first guess"
-    return f"what {float(share):.0%} of real leaves reach" + (" against train" if rule == "duplicates" else "")
+    recognised = " that it recognises" if rule in ("confidence", "density") and shares.get("agreement") else ""
+    against = " against train" if rule == "duplicates" else ""
+    return f"what {float(shares[rule]):.0%} of real leaves{recognised} reach{against}"
 
 
 def _warnings(name: str, own: Mapping[str, Mapping[str, Any]]) -> list[str]:
