@@ -210,14 +210,11 @@ def choose_thresholds(
             # Few val images in all: what every one of them reaches
             least = conformal_threshold(pooled, share)
             least = float(pooled.min()) if least is None else least
-            chosen[rule] = {}
+            chosen[rule] = dict.fromkeys(classes, Threshold(least, "all classes", len(pooled)))
             for name, own in zip(classes, scores, strict=True):
                 value = conformal_threshold(own, share)
-                chosen[rule][name] = (
-                    Threshold(least, "all classes", len(pooled))
-                    if value is None
-                    else Threshold(value, "class", len(own))
-                )
+                if value is not None:
+                    chosen[rule][name] = Threshold(value, "class", len(own))
     return chosen
 
 
