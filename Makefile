@@ -29,4 +29,4 @@ ui: $(VENV)/.leafsynth ## the MLflow UI on this machine's port 5000
 	MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1
 
 clean: ## remove what the pipeline made (not data/raw, not the environment)
-	rm -rf data/sample data/split data/arrays data/synthetic data/augmented models/extractor/joint models/gan/joint models/gan/class models/minority results/[!m]* results/metrics results/minority/[0-9]* .state
+	rm -rf data/sample data/split data/arrays data/synthetic data/augmented data/filtered data/augmented_filtered models/extractor/joint models/gan/joint models/gan/class models/minority results/[!m]* results/metrics results/minority/[0-9]* .state

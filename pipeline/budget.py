@@ -33,6 +33,8 @@ SAMPLE: dict[str, Any] = {
     "specialise_gan.ema_half_life_kimg": 0.4,
     "specialise_gan.preview_kimg": 0.8,
     "generate.target": "largest",
+    "filter_synthetic.steps": 300,
+    "filter_synthetic.eval_every": 50,
     "assess.steps": 100,
     "assess.eval_every": 25,
     "train_classifier.steps": 100,
@@ -55,6 +57,8 @@ FILE = 0.003  # one image written, hashed and linked
 DECODED_PIXEL = 25e-9  # one pixel decoded, hashed and resized, on one core
 FORWARD = 1 / 3  # a forward pass as a share of a training step of the classifier
 SGAN_FORWARD = 0.15  # three forward passes, of the SGAN and of its baselines, as a share of a step of all
+TEACHER_STEPS = 3  # of the filter's teacher for each of the extractor: it must know the classes, not only tell how near
+CANDIDATES = 3  # that the filter looks at for each image that it keeps
 DRAWING_SPEED = 5.0  # images drawn by G in the time of one image of its training
 OVERHEAD = 1.45  # augmentation, penalties, previews, tracking on top of the bare steps
 SAFETY = 0.85  # of the goal that is planned for
@@ -230,9 +234,11 @@ def choose_budget(
     # What the budget does not change
     decode = DECODED_PIXEL * median_size[0] * median_size[1] / min(8, os.cpu_count() or 1)
     spent = {
-        "starting stages": STAGE_START * (6 + num_classes + len(params.arms) + len(label_budgets)),
+        "starting stages": STAGE_START * (7 + num_classes + len(params.arms) + len(label_budgets)),
         "split": total * (decode + FILE),
         "generate": drawn * (1 / (speed.gan * DRAWING_SPEED) + 2 * FILE),
+        "filter_synthetic": CANDIDATES * drawn * (1 / (speed.gan * DRAWING_SPEED) + FORWARD / speed.classifier)
+        + 2 * drawn * FILE,
         "assess": (drawn + total) * FORWARD / speed.classifier,
         "predicting": predicting(looks, label_budgets),
     }
@@ -244,8 +250,10 @@ def choose_budget(
     joint_kimg = _two_digits(within("train_gan", SHARES["train_gan"] * free * speed.gan / 1000))
     class_kimg = SHARES["specialise_gan"] * free * speed.gan / 1000 / num_classes
     class_kimg = _two_digits(within("specialise_gan", min(class_kimg, joint_kimg / 4)))
-    # Beside the arms' runs four classifiers: one to choose the GANs' checkpoints by, three to assess with
+    # Beside the arms' runs classifiers of train: one to choose the GANs' checkpoints by, one to filter by for longer,
+    # three to assess with
     images_a_step = runs * classifier.batch_size + params.train_extractor.batch_size + 3 * params.assess.batch_size
+    images_a_step += TEACHER_STEPS * params.filter_synthetic.batch_size
     steps = SHARES["train_classifier"] * free * speed.classifier / images_a_step
     steps = _two_digits(within("train_classifier", steps))
     extractor_steps = int(min(max(steps, 100), 600))
@@ -259,6 +267,7 @@ def choose_budget(
     sgan_steps = _two_digits(within("train_sgan", sgan_steps_of(label_budgets)))
 
     spent["train_extractor"] = extractor_steps * params.train_extractor.batch_size / speed.classifier
+    spent["filter_synthetic"] += TEACHER_STEPS * extractor_steps * params.filter_synthetic.batch_size / speed.classifier
     spent["assess"] += 3 * extractor_steps * params.assess.batch_size / speed.classifier
     spent["train_gan"] = joint_kimg * 1000 / speed.gan
     spent["specialise_gan"] = num_classes * class_kimg * 1000 / speed.gan
@@ -276,6 +285,8 @@ def choose_budget(
         "specialise_gan.ema_half_life_kimg": _two_digits(min(2.0, class_kimg * 0.4)),
         "specialise_gan.preview_kimg": _two_digits(class_kimg / 2),
         "generate.target": "largest",
+        "filter_synthetic.steps": TEACHER_STEPS * extractor_steps,
+        "filter_synthetic.eval_every": TEACHER_STEPS * extractor_steps // 6,
         "assess.steps": extractor_steps,
         "assess.eval_every": extractor_steps // 3,
         "train_classifier.steps": int(steps),

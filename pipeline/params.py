@@ -51,7 +51,9 @@ class Data(Section):
 
 
 class Arm(Section):
-    train: Literal["data/arrays/train", "data/arrays/augmented", "data/arrays/synthetic"]
+    train: Literal[
+        "data/arrays/train", "data/arrays/augmented", "data/arrays/synthetic", "data/arrays/augmented_filtered"
+    ]
     sampling: Literal["natural", "balanced"]
     augment: Literal["none", "classic"]
 
@@ -188,6 +190,22 @@ class Assess(TrainExtractor):
         return self
 
 
+class AcceptanceRules(Section):
+    """Keys of `pipeline.measure.acceptance.RULES`."""
+
+    agreement: bool
+    confidence: Share | None
+    density: Share | None
+    copies: Share | None
+    duplicates: Share | None
+
+
+class FilterSynthetic(TrainExtractor):
+    enabled: bool
+    rules: AcceptanceRules
+    max_candidates_factor: Annotated[float, Field(ge=1)]
+
+
 class TrainClassifier(Classifier):
     seeds: Annotated[list[Seed], Field(min_length=1)]
 
@@ -243,6 +261,7 @@ class Params(Section):
     train_gan: TrainGan
     specialise_gan: SpecialiseGan
     generate: Generate
+    filter_synthetic: FilterSynthetic
     assess: Assess
     train_classifier: TrainClassifier
     train_sgan: TrainSgan
@@ -274,6 +293,19 @@ class Params(Section):
             raise ValueError(
                 f"study_minority.class_name: expected null or one of {self.classes}, got "
                 f"'{self.study_minority.class_name}'"
+            )
+        judges = [self.assess.seed, self.assess.seed + 1, *self.train_classifier.seeds]
+        if self.filter_synthetic.seed in (self.train_extractor.seed, *judges):
+            raise ValueError(
+                "filter_synthetic.seed: expected none of train_extractor.seed, assess.seed, the next, and "
+                "train_classifier.seeds, so that no image is chosen by a classifier that judges it before or after, "
+                f"got {self.filter_synthetic.seed}"
+            )
+        filtered = [name for name, arm in self.arms.items() if arm.train == "data/arrays/augmented_filtered"]
+        if filtered and not self.filter_synthetic.enabled:
+            raise ValueError(
+                f"arms.{filtered[0]}: expected no arm on data/arrays/augmented_filtered with filter_synthetic.enabled: "
+                f"false, got {', '.join(filtered)}; remove them, or set it to true"
             )
         for needed in ("real", "balanced", "classic"):
             if needed not in self.arms:

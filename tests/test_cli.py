@@ -352,6 +352,9 @@ def test_all_classifiers_of_train_learn_alike_and_their_time_is_counted():
     steps = chosen.changes["train_extractor.steps"]
     assert chosen.minutes["train_extractor"] * 60 == pytest.approx(steps * 32 / SPEED.classifier)
     assert chosen.minutes["assess"] > 2 * chosen.minutes["train_extractor"]
+    for values in (chosen.changes, budget.SAMPLE):
+        assert values["filter_synthetic.steps"] == 3 * values["train_extractor.steps"]
+    assert chosen.minutes["filter_synthetic"] > 3 * chosen.minutes["train_extractor"]
 
 
 @pytest.mark.parametrize("num_classes", [2, 8, 40])

@@ -126,12 +126,16 @@ def write_balanced_set(
     barrier()
     if ranks.rank == 0:
         _describe_synthetic(store.classes, count, Path(models_dir), synthetic_dir, synthetic_store, logits)
-        _assemble_augmented(store, counts, real_dir, synthetic_dir, pixels, augmented_dir, augmented_store)
+        files = {name: [image_file(name, index) for index in range(count)] for name in store.classes}
+        assemble_augmented(
+            store, real_dir, synthetic_dir, files, pixels, augmented_dir, augmented_store, home="data/synthetic"
+        )
     lacking = {f"synthetic/{name}": float(count - counts[k]) for k, name in enumerate(store.classes)}
     return {"images_per_class": float(count), **lacking}
 
 
-def _file(name: str, index: int) -> str:
+def image_file(name: str, index: int) -> str:
+    """The file of image `index` of a class."""
     return f"{name}_seed{index:06d}.png"
 
 
@@ -162,7 +166,9 @@ def _draw(
     ):
         try:
             for name in classes:
-                sampler = _sampler(models_dir / name, name, resolution, seed=seed, truncation=truncation, device=device)
+                sampler = class_sampler(
+                    models_dir / name, name, resolution, seed=seed, truncation=truncation, device=device
+                )
 
                 def work(batch: int, name: str = name, sampler: Sampler = sampler) -> int:
                     first = batch * BATCH
@@ -170,7 +176,7 @@ def _draw(
                     images = sampler.draw(batch)
                     scores = sampler.score(images)
                     for index, png in enumerate(encode_png(images[:kept]), first):
-                        (synthetic_dir / name / _file(name, index)).write_bytes(png)
+                        (synthetic_dir / name / image_file(name, index)).write_bytes(png)
                     pixels[name].write(first, images[:kept])
                     logits[name].write(first, scores[:kept])
                     return kept
@@ -185,7 +191,12 @@ def _draw(
             raise
 
 
-def _sampler(folder: Path, name: str, resolution: int, *, seed: int, truncation: float, device: str) -> Sampler:
+def class_sampler(folder: Path, name: str, resolution: int, *, seed: int, truncation: float, device: str) -> Sampler:
+    """What draws the images of a class, by its own generator and scored by its own discriminator.
+
+    Raises:
+        InputError: The model is missing, or of another class or resolution.
+    """
     model = load_model(folder, device)
     if model.config["img_resolution"] != resolution or name not in model.config["trained_on"]:
         raise InputError(
@@ -210,24 +221,37 @@ def _describe_synthetic(
         for name in classes:
             sha256 = generator_sha256(models_dir / name)
             for i, logit in enumerate(logits[name].read()):
-                yield [f"{name}/{_file(name, i)}", name, i, sha256, f"{logit:.6f}"]
+                yield [f"{name}/{image_file(name, i)}", name, i, sha256, f"{logit:.6f}"]
             logits[name].path.unlink()
 
-    _write_csv(synthetic_dir / "manifest.csv", ["file", "class", "seed", "generator_sha256", "d_logit"], rows())
-    index = ([_file(name, i), name] for name in classes for i in range(count))
-    _write_csv(synthetic_store / "index.csv", ["file", "class"], index)
+    write_csv(synthetic_dir / "manifest.csv", ["file", "class", "seed", "generator_sha256", "d_logit"], rows())
+    index = ([image_file(name, i), name] for name in classes for i in range(count))
+    write_csv(synthetic_store / "index.csv", ["file", "class"], index)
 
 
-def _assemble_augmented(
+def assemble_augmented(
     store: Store,
-    counts: np.ndarray,
     real_dir: Path,
     synthetic_dir: Path,
+    synthetic_files: dict[str, list[str]],
     pixels: dict[str, RowFile],
     augmented_dir: Path,
     augmented_store: Path,
+    *,
+    home: str,
 ) -> None:
-    """Train, filled up with synthetic images, as linked files, as a manifest and as a store."""
+    """Train, filled up with a class's first synthetic images, as linked files, as a manifest and as a store.
+
+    Args:
+        store: The train split.
+        real_dir: Its images as files.
+        synthetic_dir: The synthetic images as files.
+        synthetic_files: Class to their names, in order; as many as the class shall have.
+        pixels: Class to the same images' pixels.
+        augmented_dir: Gets `<class>/<file>` and `manifest.csv`.
+        augmented_store: Gets the pixels as an array store.
+        home: Where `synthetic_dir` will lie when all is done, for the manifest.
+    """
     augmented_store.mkdir(parents=True, exist_ok=True)
     rows, index = [], []
     for k, name in enumerate(store.classes):
@@ -236,21 +260,22 @@ def _assemble_augmented(
         synthetic = pixels[name].read()
         missing = len(synthetic) - len(real)
         files = [(real_dir / name / store.files[i], store.files[i], "real", "data/split/train") for i in real]
-        names = [_file(name, i) for i in range(missing)]
-        files += [(synthetic_dir / name / file, file, "synthetic", "data/synthetic") for file in names]
-        for source, file, origin, home in files:
+        names = synthetic_files[name][:missing]
+        files += [(synthetic_dir / name / file, file, "synthetic", home) for file in names]
+        for source, file, origin, below in files:
             link_or_copy(source, augmented_dir / name / file)
-            rows.append([f"{name}/{file}", name, origin, f"{home}/{name}/{file}"])
+            rows.append([f"{name}/{file}", name, origin, f"{below}/{name}/{file}"])
             index.append([file, name])
         arrays = RowFile(augmented_store / f"{name}.npy", synthetic.shape, np.uint8)
         arrays.create()
         arrays.write(0, store.images[real])
         arrays.write(len(real), synthetic[:missing])
-    _write_csv(augmented_dir / "manifest.csv", ["file", "class", "origin", "source"], rows)
-    _write_csv(augmented_store / "index.csv", ["file", "class"], index)
+    write_csv(augmented_dir / "manifest.csv", ["file", "class", "origin", "source"], rows)
+    write_csv(augmented_store / "index.csv", ["file", "class"], index)
 
 
-def _write_csv(path: Path, header: list[str], rows: Iterable[list]) -> None:
+def write_csv(path: Path, header: list[str], rows: Iterable[list]) -> None:
+    """A table as csv, with line ends that are the same everywhere."""
     with open(path, "w", newline="", encoding="utf-8") as f:
         writer = csv.writer(f, lineterminator="\n")
         writer.writerow(header)

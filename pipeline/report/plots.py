@@ -24,6 +24,8 @@ ARM_COLORS = {
     "synthetic": "#e69f00",
     "synthetic_classic": "#d55e00",
     "synthetic_only": "#cc79a7",
+    "filtered": "#b8a000",
+    "filtered_classic": "#8c3a00",
     "sgan": "#d55e00",
     "supervised": "#3b4540",
     "supervised_classic": "#0072b2",
@@ -71,7 +73,7 @@ def arm_color(arm: str, arms: Sequence[str] = ()) -> str:
 
 def arm_marker(arm: str) -> str:
     """Diamonds for what saw synthetic images, circles for what did not."""
-    return "D" if "synthetic" in arm or arm == "sgan" else "o"
+    return "D" if "synthetic" in arm or "filtered" in arm or arm == "sgan" else "o"
 
 
 def draw_arms(

@@ -1,0 +1,68 @@
+"""filter_synthetic: the synthetic set of those images alone that pass rules set on val, balanced again."""
+
+from stages._entry import Stage, main
+
+PLACES = (
+    "data/filtered",
+    "data/augmented_filtered",
+    "data/arrays/filtered",
+    "data/arrays/augmented_filtered",
+    "results/filter",
+)
+
+
+def run(stage: Stage) -> None:
+    from pipeline.gan.balanced_set import write_csv
+    from pipeline.gan.filtered_set import write_filtered_set
+    from pipeline.images.store import load_store
+    from pipeline.learn.classifier import train_classifier
+    from pipeline.learn.features import penultimate_features
+    from pipeline.learn.trained import predict
+    from pipeline.measure.acceptance import COLUMNS, Examined, Judge, acceptance_table, choose_thresholds, thumbnails
+
+    section = dict(stage.section)
+    if not section.pop("enabled"):
+        with stage.fresh(*PLACES) as folders:  # outputs that DVC can hold, with nothing in them
+            for folder in folders:
+                write_csv(folder / "manifest.csv", ["file", "class"], [])
+            write_csv(folders[-1] / "acceptance.csv", list(COLUMNS), [])
+        stage.finals({})
+        return
+
+    classes = list(stage.params.classes)
+    train, val = (load_store(f"data/arrays/{name}", classes) for name in ("train", "val"))
+    rules, factor, seed = (section.pop(key) for key in ("rules", "max_candidates_factor", "seed"))
+    # A teacher of its own: the extractor has chosen the GANs' checkpoints, so its likings are in the candidates
+    # already; and none of the classifiers that judge afterwards, those of `assess` and of the arms.
+    (teacher,) = train_classifier(
+        train, val, seeds=[seed], device=stage.device, report=stage.report, state_dir=stage.state_dir, **section
+    )
+
+    def examine(images) -> Examined:
+        return Examined(predict(teacher.model, images), penultimate_features(teacher.model, images), thumbnails(images))
+
+    of_train, of_val = examine(train.images), examine(val.images)
+    thresholds = choose_thresholds(of_train, train.labels, of_val, val.labels, classes, rules)
+    judges, judged_val = {}, {}
+    for k, name in enumerate(classes):
+        own = {rule: by_class[name] for rule, by_class in thresholds.items()}
+        references = of_train.take(train.labels == k)
+        judge = Judge(k, references, own)
+        judges[name] = lambda images, judge=judge: judge(examine(images))
+        alone = {rule: own[rule] for rule in own if rule != "duplicates"}  # nobody accepts real images
+        judged_val[name] = Judge(k, references, alone)(of_val.take(val.labels == k))
+
+    generate = stage.params.generate
+    with stage.fresh(*PLACES) as folders:
+        judged = write_filtered_set(
+            train, "data/split/train", "models/gan/class", *folders, judges=judges, max_candidates_factor=factor,
+            target=generate.target, seed=generate.seed, truncation=generate.truncation, device=stage.device,
+        )  # fmt: skip
+        rows, figures = acceptance_table(judged, judged_val, thresholds)
+        write_csv(folders[-1] / "acceptance.csv", list(COLUMNS), ([row[key] for key in COLUMNS] for row in rows))
+    (chosen,) = (row for row in teacher.history if row["step"] == teacher.best_step)
+    stage.finals(figures | {"val_macro_f1": chosen["val_macro_f1"], "best_step": teacher.best_step})
+
+
+if __name__ == "__main__":
+    main(__doc__, run)
