@@ -140,5 +140,41 @@ def statistics_section(
     )
 
 
+RULES = """
+<li>Intervals: {{ resamples }} paired resamples of seeds and of test images, the latter within each class and in whole
+groups, give the variance of both; Student's t allows for few seeds and for the few images of a rare class.
+{{ percent(confidence) }} each; where several classes or label budgets get a verdict, wider, so that the risk of any
+false one among them is {{ percent(1 - confidence) }}.</li>
+<li>Rules, in this order. <em>Too little data</em>: fewer than {{ min_units }} independent test images.
+<em>Helps</em>: the interval of macro-F1's difference lies above zero against <code>real</code>,
+<code>balanced</code> and <code>classic</code>, so that balancing or classic augmentation is never counted as the
+GAN's merit. <em>Hurts</em>: the {{ percent(1 - (1 - confidence) / 2) }} interval lies below zero against the control
+that lacks only the synthetic images, or against <code>real</code> while that control is not behind either; stricter
+than the other intervals, because these are two chances to be found guilty. <em>Too little data</em>: undecided, and a
+true difference of {{ min_detectable }} to the control least surely beaten would be missed more than one time in five.
+<em>No evidence</em>: otherwise.</li>
+<li>Classes with fewer train images than the mean class get a verdict on their recall, by the same rules.</li>
+"""
+
+
+def verdict_rules(*, resamples: int, confidence: float, min_detectable: float, min_units: int) -> Markup:
+    """How intervals and verdicts come about, as items of the list "How this was measured".
+
+    Args:
+        resamples: Of seeds and test images.
+        confidence: Of the intervals.
+        min_detectable: As of `verdict.decide`.
+        min_units: `verdict.MIN_UNITS`.
+    """
+    return fill(
+        RULES,
+        resamples=resamples,
+        confidence=confidence,
+        min_detectable=min_detectable,
+        min_units=min_units,
+        percent=lambda share: f"{100 * share:.4g}%",
+    )
+
+
 def _p(value: Any) -> str:
     return "< 0.001" if float(value) < 0.001 else f"{float(value):.3f}"
