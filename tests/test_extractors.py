@@ -15,6 +15,7 @@ from pipeline import InputError
 from pipeline.learn.classifier_model import build_classifier
 from pipeline.learn.extractors import EXTRACTORS, build_extractors
 from pipeline.learn.features import penultimate_features
+from pipeline.measure.fidelity import fidelity_report
 from pipeline.params import Assess
 
 NEEDS = {"inception": "torch_fidelity", "dinov2": "timm"}
@@ -110,6 +111,43 @@ def test_inception_is_torch_fidelitys(files, classifier, images):
     assert np.allclose(ours, theirs(pixels)[0].numpy(), rtol=1e-4, atol=1e-6)
 
 
+class Images(torch.utils.data.Dataset):
+    """As torch-fidelity takes them."""
+
+    def __init__(self, images: np.ndarray):
+        self.images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.images[index]
+
+
+@pytest.mark.slow
+def test_from_images_to_the_figures_as_torch_fidelity_has_them(files, classifier):
+    """Its whole way, on the same images and weights: what is said to be FID is FID."""
+    skip_without("inception")
+    from torch_fidelity import calculate_metrics
+
+    rng = np.random.default_rng(3)
+    real, fake = (
+        np.clip(rng.normal(mean, 60, size=(10, 32, 32, 3)), 0, 255).astype(np.uint8) for mean in (90.0, 120.0)
+    )
+    theirs = calculate_metrics(
+        input1=Images(fake), input2=Images(real), cuda=False, verbose=False, cache=False, save_cpu_ram=True,
+        fid=True, kid=True, kid_subset_size=10, kid_subsets=1,
+        feature_extractor_weights_path=str(files["inception"]),
+    )  # fmt: skip
+    features = [extract("inception", files["inception"], classifier, images) for images in (real, fake)]
+    labels = np.zeros(10, dtype=int)
+    ours = fidelity_report(
+        features[0], labels, features[1], labels, features[1], labels, ["rust"], extractor="inception"
+    )
+    assert ours["fid"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-4)
+    assert ours["kid_inception"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
+
+
 def test_dinov2_sees_the_class_token_at_224_px(files, classifier, images):
     """Against timm's own way: its model of that size, its loader, its statistics of the pixels."""
     skip_without("dinov2")
@@ -165,8 +203,8 @@ def test_files_that_will_not_do(name, files, tmp_path):
     one_sentence(name, tmp_path / "short.pth", "cannot be read", "short.pth")
     (tmp_path / "page.pth").write_text("<!doctype html>Not found")
     one_sentence(name, tmp_path / "page.pth", "cannot be read")
-    (other,) = set(files) - {name}
-    one_sentence(name, files[other], "another network's", files[other].name)
+    for other in set(files) - {name}:
+        one_sentence(name, files[other], "another network's", files[other].name)
     state = torch.load(files[name], weights_only=True)
     last = list(state)[-2 if name == "dinov2" else -1]
     torch.save({k: v for k, v in state.items() if k != last}, tmp_path / "lacking.pth")

@@ -40,7 +40,7 @@ def rows(html: str, heading: str) -> dict[str, list[tuple[str, str]]]:
     table = html.split(heading, 1)[1].split("<tbody>", 1)[1].split("</tbody>", 1)[0]
     found = {}
     for row in re.findall(r"<tr.*?</tr>", table, flags=re.S):
-        name, *cells = re.findall(r"<td>(.*?)</td>", row, flags=re.S)
+        name, *cells = re.findall(r"<td.*?>(.*?)</td>", row, flags=re.S)
         found[name] = [
             tuple(re.fullmatch(r'(.*?)<span class="ends">(.*?)</span>', c, flags=re.S).groups()) for c in cells
         ]
@@ -53,12 +53,13 @@ def test_every_figure_stands_above_its_floor(fidelity, extractor, frechet, word)
     found = rows(html, f"Seen by <code>{extractor}</code>")
     assert list(found) == ["all classes", "healthy", "rust"]
     for name, suffix in [("all classes", ""), ("rust", "/rust")]:
-        (n, _), (fd, fd_floor), (kid, kid_floor), *shares = found[name]
-        assert n == f"{fidelity[f'n/scored{suffix}']:.0f}"
+        (n, below), (fd, fd_floor), (kid, kid_floor), *shares = found[name]
+        assert n == f"{fidelity[f'n/scored{suffix}']:.0f}" and below == "floor"
         assert float(fd) == pytest.approx(fidelity[f"{frechet}{suffix}"], rel=0.01)
         assert float(fd_floor) == pytest.approx(fidelity[f"{frechet}_floor{suffix}"], rel=0.01)
-        assert float(kid.replace("−", "-")) == pytest.approx(fidelity[f"kid_{extractor}{suffix}"], rel=0.06)
-        assert float(kid_floor.replace("−", "-")) == pytest.approx(fidelity[f"kid_{extractor}_floor{suffix}"], rel=0.06)
+        assert float(kid.replace("−", "-")) == pytest.approx(1000 * fidelity[f"kid_{extractor}{suffix}"], rel=0.06)
+        floor = 1000 * fidelity[f"kid_{extractor}_floor{suffix}"]
+        assert float(kid_floor.replace("−", "-")) == pytest.approx(floor, rel=0.06)
         for metric, cell in zip(("precision", "recall", "density", "coverage"), shares, strict=True):
             wanted = [fidelity[f"{metric}_{extractor}{end}{suffix}"] for end in ("", "_floor")]
             assert [float(x) for x in cell] == pytest.approx(wanted, abs=0.0051)
@@ -92,5 +93,5 @@ def test_parts_that_are_absent_are_left_out(fidelity):
 def test_names_are_escaped_and_equal_input_gives_equal_bytes(fidelity):
     odd = {name.replace("rust", "<b>"): value for name, value in fidelity.items()}
     html = fidelity_section(odd, ["healthy", "<b>", "rare"])
-    assert "&lt;b&gt;" in html and "<td><b>" not in html and "<code><b>" not in html
+    assert "&lt;b&gt;" in html and '<td class="text"><b>' not in html and "<code><b>" not in html
     assert html == fidelity_section(dict(reversed(odd.items())), ["healthy", "<b>", "rare"])

@@ -12,13 +12,14 @@ from pipeline.measure.fidelity import MIN_VAL_IMAGES, frechet_name
 from pipeline.report.html import fill
 
 EXTRACTOR_WORDS = {
-    "leaf": "a classifier trained on your train images: it looks at what tells your classes apart",
-    "random": "a network that was never trained: it looks at colour and texture, and knows no classes",
-    "inception": "Inception of 2015, trained on a million everyday photos: the one that “FID” means",
+    "leaf": "a classifier trained on your train images, which looks at what tells your classes apart",
+    "random": "a network that was never trained, which looks at colour and texture and knows no classes",
+    "inception": "Inception of 2015, trained on a million everyday photos, the one that “FID” means",
     "dinov2": "DINOv2, trained without labels on 142 million photos",
 }
 # Below this share of the floor a figure is worth a warning.
 ALARMING = 0.5
+KID_SHOWN_TIMES = 1000  # as papers do: KID itself has zeros before it has digits
 
 
 def fidelity_section(fidelity: Mapping[str, Any], classes: Sequence[str]) -> Markup:
@@ -43,7 +44,7 @@ def fidelity_section(fidelity: Mapping[str, Any], classes: Sequence[str]) -> Mar
         tables=[
             {
                 "name": extractor,
-                "words": EXTRACTOR_WORDS.get(extractor, "features of a network of that name"),
+                "words": EXTRACTOR_WORDS.get(extractor, "a network of that name"),
                 "frechet": "FID" if frechet_name(extractor) == "fid" else "FD",
                 "rows": _rows(fidelity, extractor, classes),
             }
@@ -54,6 +55,7 @@ def fidelity_section(fidelity: Mapping[str, Any], classes: Sequence[str]) -> Mar
         ],
         min_images=MIN_VAL_IMAGES,
         how=_how_many(fidelity, classes),
+        times=KID_SHOWN_TIMES,
     )
 
 
@@ -63,13 +65,13 @@ def _groups(classes: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _rows(fidelity: Mapping[str, Any], extractor: str, classes: Sequence[str]) -> list[dict[str, Any]]:
-    columns = [(frechet_name(extractor), ".3g"), (f"kid_{extractor}", ".2g")]
-    columns += [(f"{name}_{extractor}", ".2f") for name in ("precision", "recall", "density", "coverage")]
+    columns = [(frechet_name(extractor), ".3g", 1), (f"kid_{extractor}", ".2g", KID_SHOWN_TIMES)]
+    columns += [(f"{name}_{extractor}", ".2f", 1) for name in ("precision", "recall", "density", "coverage")]
     rows = []
     for name, suffix in _groups(classes):
         cells = [
-            (_said(fidelity, f"{metric}{suffix}", spec), _said(fidelity, f"{metric}_floor{suffix}", spec))
-            for metric, spec in columns
+            tuple(_said(fidelity, f"{metric}{end}{suffix}", spec, times) for end in ("", "_floor"))
+            for metric, spec, times in columns
         ]
         if any(own != "–" for own, _ in cells):
             rows.append({"name": name, "n": _said(fidelity, f"n/scored{suffix}", ".0f"), "cells": cells})
@@ -92,11 +94,12 @@ def _label_rows(fidelity: Mapping[str, Any], classes: Sequence[str]) -> list[dic
     return rows
 
 
-def _said(fidelity: Mapping[str, Any], key: str, spec: str) -> str:
-    """A figure in words, or a dash; never -0.00."""
+def _said(fidelity: Mapping[str, Any], key: str, spec: str, times: float = 1) -> str:
+    """A figure in words, or a dash; never -0.00, nor 1.2e+03."""
     if key not in fidelity:
         return "–"
-    text = format(float(fidelity[key]), spec)
+    value = float(fidelity[key]) * times
+    text = format(value, ".0f" if spec.endswith("g") and abs(value) >= 100 else spec)
     return text.removeprefix("-") if not text.strip("-0.%") else text.replace("-", "−", 1)
 
 
@@ -153,9 +156,9 @@ SECTION = """
 <h3>Do they carry their class?</h3>
 {% if cas %}<p>{{ cas }}</p>{% endif %}
 <div class="scroll"><table>
-<thead><tr><th>class</th><th>trained on<br>synthetic,<br>asked real</th><th>trained on<br>real, asked<br>synthetic</th>
-<th>trained on<br>real, asked<br>real</th></tr></thead>
-<tbody>{% for row in labels %}<tr{% if loop.first %} class="total"{% endif %}><td>{{ row.name }}</td>
+<thead><tr><th>trained on<br>asked about</th><th>synthetic<br>real</th><th>real<br>synthetic</th>
+<th>real<br>real</th></tr></thead>
+<tbody>{% for row in labels %}<tr{% if loop.first %} class="total"{% endif %}><td class="text">{{ row.name }}</td>
 <td>{{ row.cas }}<span class="ends">of {{ row.n_val }}</span></td>
 <td>{{ row.agreement }}<span class="ends">of {{ row.n_synthetic }}</span></td>
 <td>{{ row.on_val }}<span class="ends">of {{ row.n_val }}</span></td></tr>
@@ -164,29 +167,32 @@ SECTION = """
 (classification accuracy score): high only if synthetic leaves show what tells real ones apart. Second (label
 agreement): high if each looks like its class, also when all of a class look the same. Third: what real leaves manage,
 the mark for both. “Real” to ask are the val images, on which these classifiers also chose their checkpoint: good
-for comparing, a little high in themselves. A share of n images is uncertain by about 1/√n.</p>
+for comparing, a little high in themselves. Of 25 images such a share is uncertain by up to ±20 points, of 100 by
+±10.</p>
+{% endif %}
+{% if tables %}
+<h3>Do they look real, and do they vary as real ones do?</h3>
+<p class="note">Large figures: synthetic leaves against train. Small figures below: the floor, which is what held-out
+real leaves (val) get in their place, as many of each class. {{ how }}</p>
 {% endif %}
 {% for table in tables %}
-<h3>Seen by <code>{{ table.name }}</code></h3>
-<p class="note">Features of {{ table.words }}.</p>
+<p>Seen by <code>{{ table.name }}</code>, {{ table.words }}.</p>
 <div class="scroll"><table>
-<thead><tr><th>class</th><th>images</th><th>{{ table.frechet }}</th><th>KID</th><th>preci&shy;sion</th><th>recall</th>
-<th>den&shy;sity</th><th>cover&shy;age</th></tr></thead>
-<tbody>{% for row in table.rows %}<tr{% if loop.first %} class="total"{% endif %}><td>{{ row.name }}</td>
-<td>{{ row.n }}<span class="ends">real</span></td>
+<thead><tr><th>class</th><th>images</th><th>{{ table.frechet }}</th><th>KID<br>×{{ times }}</th><th>preci-<br>sion</th>
+<th>recall</th><th>den-<br>sity</th><th>cover-<br>age</th></tr></thead>
+<tbody>{% for row in table.rows %}<tr{% if loop.first %} class="total"{% endif %}><td class="text">{{ row.name }}</td>
+<td>{{ row.n }}<span class="ends">floor</span></td>
 {% for own, floor in row.cells %}<td>{{ own }}<span class="ends">{{ floor }}</span></td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>
 {% endfor %}
 {% if tables %}
-<p class="note">Large figures: synthetic leaves against train. Small figures below them, the floor: held-out real leaves
-in their place, as many of each class (column “images”). {{ how }}</p>
 <ul class="note">
 <li><b>{{ tables | map(attribute="frechet") | unique | join(", ") }}</b> (Fréchet distance) and <b>KID</b> (kernel
-distance): 0 is equal; lower is closer. KID may fall below 0 by chance.</li>
-<li><b>Precision</b>, <b>density</b>: do they look real? Synthetic leaves that are near a real one, and how many real
-ones they are near.</li>
-<li><b>Recall</b>, <b>coverage</b>: do they show all that real leaves show? Real leaves that synthetic ones
-surround, and those that have a synthetic one near.</li>
+distance): 0 is equal, lower is closer. KID may fall below 0 by chance. Compare them within a table only.</li>
+<li><b>Precision</b>: the share of synthetic leaves that are near a real one; <b>density</b>: near how many, 1 being
+usual. Low: they do not look real.</li>
+<li><b>Recall</b>: the share of real leaves that lie among the synthetic ones; <b>coverage</b>: that have a synthetic
+one near. Low: part of what real leaves look like is missing.</li>
 </ul>
 <p class="note">At its floor a figure is as good as real leaves are. Better than its floor is no praise: copies of train
 images would score so too. With few images these figures are rough, and none of them predicts usefulness: the arms
