@@ -352,6 +352,9 @@ def test_all_classifiers_of_train_learn_alike_and_their_time_is_counted():
     steps = chosen.changes["train_extractor.steps"]
     assert chosen.minutes["train_extractor"] * 60 == pytest.approx(steps * 32 / SPEED.classifier)
     assert chosen.minutes["assess"] > 2 * chosen.minutes["train_extractor"]
+    a_run = chosen.changes["train_classifier.steps"] * params.train_classifier.batch_size / SPEED.classifier
+    assert chosen.minutes["train_classifier"] * 60 == pytest.approx(6 * 3 * a_run)  # arms, seeds
+    assert chosen.minutes["sweep_mixture"] * 60 > 6 * 3 * a_run  # ratios with 0, seeds; and drawing
 
 
 @pytest.mark.parametrize("num_classes", [2, 8, 40])
