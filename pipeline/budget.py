@@ -39,12 +39,14 @@ SAMPLE: dict[str, Any] = {
     "assess.eval_every": 25,
     "train_classifier.steps": 100,
     "train_classifier.eval_every": 25,
+    "study_minority.total_kimg": 36,
     "train_sgan.steps": 80,
     "train_sgan.eval_every": 40,
 }
 
-# Shares of the time that is free for training. The joint GAN carries all that is synthetic.
-SHARES = {"train_gan": 0.42, "specialise_gan": 0.13, "train_classifier": 0.20, "train_sgan": 0.25}
+# Shares of the time that is free for training. The joint GAN carries all that is synthetic; the classifier is that of
+# all arms and all mixtures of the sweep.
+SHARES = {"train_gan": 0.36, "specialise_gan": 0.11, "train_classifier": 0.31, "train_sgan": 0.22}
 # More than this only makes hundreds of images be learnt by heart: kimg (a class for the second), steps.
 MOST = {"train_gan": 600.0, "specialise_gan": 40.0, "train_classifier": 2000, "train_sgan": 4000}
 LEAST = {"train_gan": 2.0, "specialise_gan": 0.2, "train_classifier": 80, "train_sgan": 60}
@@ -217,7 +219,8 @@ def choose_budget(
     # Groups make shares uneven, hence the tenth less
     available = max(1, int(smallest * train_share * 0.9))
     possible = [n for n in BUDGETS if n <= available] or [available]
-    runs = len(params.arms) * len(classifier.seeds)
+    mixtures = 1 + len(params.sweep_mixture.ratios)  # none is one too
+    runs = (len(params.arms) + mixtures) * len(classifier.seeds)
     sgan_runs_a_budget = len(sgan.tuning) + len(sgan.seeds) - 1  # settings are tried with the first seed
 
     def predicting(looks: int, label_budgets: list[int]) -> float:
@@ -234,11 +237,12 @@ def choose_budget(
     # What the budget does not change
     decode = DECODED_PIXEL * median_size[0] * median_size[1] / min(8, os.cpu_count() or 1)
     spent = {
-        "starting stages": STAGE_START * (7 + num_classes + len(params.arms) + len(label_budgets)),
+        "starting stages": STAGE_START * (9 + num_classes + len(params.arms) + len(label_budgets)),
         "split": total * (decode + FILE),
         "generate": drawn * (1 / (speed.gan * DRAWING_SPEED) + 2 * FILE),
         "filter_synthetic": CANDIDATES * drawn * (1 / (speed.gan * DRAWING_SPEED) + FORWARD / speed.classifier)
         + 2 * drawn * FILE,
+        "sweep_mixture": total * train_share * max(params.sweep_mixture.ratios) / (speed.gan * DRAWING_SPEED),
         "assess": (drawn + total) * FORWARD / speed.classifier,
         "predicting": predicting(looks, label_budgets),
     }
@@ -250,7 +254,7 @@ def choose_budget(
     joint_kimg = _two_digits(within("train_gan", SHARES["train_gan"] * free * speed.gan / 1000))
     class_kimg = SHARES["specialise_gan"] * free * speed.gan / 1000 / num_classes
     class_kimg = _two_digits(within("specialise_gan", min(class_kimg, joint_kimg / 4)))
-    # Beside the arms' runs classifiers of train: one to choose the GANs' checkpoints by, one to filter by for longer,
+    # Beside these runs classifiers of train: one to choose the GANs' checkpoints by, one to filter by for longer,
     # three to assess with
     images_a_step = runs * classifier.batch_size + params.train_extractor.batch_size + 3 * params.assess.batch_size
     images_a_step += TEACHER_STEPS * params.filter_synthetic.batch_size
@@ -271,7 +275,9 @@ def choose_budget(
     spent["assess"] += 3 * extractor_steps * params.assess.batch_size / speed.classifier
     spent["train_gan"] = joint_kimg * 1000 / speed.gan
     spent["specialise_gan"] = num_classes * class_kimg * 1000 / speed.gan
-    spent["train_classifier"] = runs * steps * classifier.batch_size / speed.classifier
+    of_a_run = steps * classifier.batch_size / speed.classifier
+    spent["train_classifier"] = len(params.arms) * len(classifier.seeds) * of_a_run
+    spent["sweep_mixture"] += mixtures * len(classifier.seeds) * of_a_run
     spent["train_sgan"] = sgan_runs * sgan_steps * sgan.batch_size / speed.sgan
     changes = {
         "label_budgets": label_budgets,
@@ -291,6 +297,7 @@ def choose_budget(
         "assess.eval_every": extractor_steps // 3,
         "train_classifier.steps": int(steps),
         "train_classifier.eval_every": max(1, -(-int(steps) // looks)),
+        "study_minority.total_kimg": joint_kimg,  # whoever asks for such studies has them on top of the goal
         "train_sgan.steps": int(sgan_steps),
         "train_sgan.eval_every": max(1, -(-int(sgan_steps) // looks)),
     }

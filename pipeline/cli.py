@@ -372,7 +372,8 @@ def _print_choices(
         "label_budgets": "labelled images a class, no more than the smallest class has in train",
         "train_gan.total_kimg": f"{1000 / gan_speed:.0f} s a kimg on this machine ({device})",
         "specialise_gan.total_kimg": "for each class",
-        "train_classifier.steps": f"for each of {len(params.arms)} arms and {len(params.train_classifier.seeds)} seeds",
+        "train_classifier.steps": f"for each of {len(params.arms)} arms and {1 + len(params.sweep_mixture.ratios)} "
+        f"mixtures, and {len(params.train_classifier.seeds)} seeds",
         "train_sgan.steps": "for each budget, method and seed",
     }
     print("\nparams.yaml")

@@ -355,6 +355,9 @@ def test_all_classifiers_of_train_learn_alike_and_their_time_is_counted():
     for values in (chosen.changes, budget.SAMPLE):
         assert values["filter_synthetic.steps"] == 3 * values["train_extractor.steps"]
     assert chosen.minutes["filter_synthetic"] > 3 * chosen.minutes["train_extractor"]
+    a_run = chosen.changes["train_classifier.steps"] * params.train_classifier.batch_size / SPEED.classifier
+    assert chosen.minutes["train_classifier"] * 60 == pytest.approx(len(params.arms) * 3 * a_run)  # seeds
+    assert chosen.minutes["sweep_mixture"] * 60 > 6 * 3 * a_run  # ratios with 0, seeds; and drawing
 
 
 @pytest.mark.parametrize("num_classes", [2, 8, 40])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from pipeline import InputError
 from pipeline.gan.checkpoint import load_model
-from pipeline.gan.sampling import sample
+from pipeline.gan.sampling import BATCH, Sampler, one_thread
 
 
 def draw_class(
@@ -46,9 +48,13 @@ def draw_class(
         )
     label = model.config["classes"].index(name)
     images = np.empty((count, img_resolution, img_resolution, 3), np.uint8)
-    drawn = sample(
-        model.G_ema, label, name, list(range(count)), seed=seed, truncation=truncation, device=device
-    )  # fmt: skip
-    for index, image, _ in drawn:
-        images[index] = image
+    workers = torch.get_num_threads()
+
+    def work(batch: int) -> None:
+        first = batch * BATCH
+        images[first : first + BATCH] = sampler.draw(batch)[: count - first]
+
+    with one_thread(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        sampler = Sampler(model.G_ema, label, name, seed=seed, truncation=truncation, device=device)
+        list(pool.map(work, range(-(-count // BATCH))))  # list: or a thread's error would go unseen
     return images
