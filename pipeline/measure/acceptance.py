@@ -248,7 +248,8 @@ class Judge:
             if not failed and "duplicates" in self.thresholds:
                 kept.append(i)
                 columns["duplicates"] = np.minimum(columns["duplicates"], distances(own, own[i : i + 1])[:, 0])
-        self._accepted = np.concatenate([self._accepted, own[kept]])
+        if kept:
+            self._accepted = np.concatenate([self._accepted, own[kept]])
         return outcomes
 
 
