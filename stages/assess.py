@@ -7,11 +7,14 @@ def run(stage: Stage) -> None:
     import csv
     import json
 
+    from pipeline.images.manifest import groups_of
     from pipeline.images.store import load_store
     from pipeline.learn.classifier import train_classifier
     from pipeline.learn.extractors import build_extractors
+    from pipeline.learn.features import penultimate_features
     from pipeline.learn.trained import predict
     from pipeline.measure.fidelity import fidelity_report
+    from pipeline.measure.generator_faults import Side, generator_faults
     from pipeline.measure.label_scores import classification_accuracy_score, label_agreement
 
     classes = list(stage.params.classes)
@@ -43,6 +46,13 @@ def run(stage: Stage) -> None:
         predict(synthetic_only.model, val.images), val.labels, classes, probabilities_real=on_val
     )
     finals = {key: float(f"{value:.8g}") for key, value in finals.items()}  # a kernel distance may be 1e-7
+    faults = generator_faults(
+        *(Side(of.images, of.labels, of.files, {"leaf": penultimate_features(leaf.model, of.images)},
+               None if side == "synthetic" else groups_of(of, "data/split/manifest.csv", side))
+          for side, of in [("train", train), ("val", val), ("synthetic", synthetic)]),
+        classes, probabilities=probabilities, probabilities_val=on_val,
+    )  # fmt: skip
+    of_faults = {key: float(f"{value:.6g}") for key, value in faults.metrics.items()}
     with stage.fresh("results/assess") as out:
         text = json.dumps(finals, indent=2, sort_keys=True, ensure_ascii=False)
         (out / "fidelity.json").write_text(text + "\n", encoding="utf-8")
@@ -51,7 +61,14 @@ def run(stage: Stage) -> None:
             writer.writerow(["file", "class", *(f"p/{name}" for name in classes)])
             for file, label, row in zip(synthetic.files, synthetic.labels, probabilities, strict=True):
                 writer.writerow([file, classes[label], *(f"{p:.6f}" for p in row)])
-    stage.finals(finals)
+        text = json.dumps(of_faults, indent=2, sort_keys=True, ensure_ascii=False)
+        (out / "memorisation.json").write_text(text + "\n", encoding="utf-8")
+        for name, rows in [("nearest", faults.nearest), ("distances", faults.distances)]:
+            with open(out / f"{name}.csv", "w", newline="", encoding="utf-8") as f:
+                writer = csv.writer(f, lineterminator="\n")
+                writer.writerow(rows[0] if rows else ["file"])
+                writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in row.values()] for row in rows)
+    stage.finals(finals | of_faults)
 
 
 if __name__ == "__main__":
