@@ -38,6 +38,7 @@ def test_a_background_a_class_is_found_and_a_shared_one_is_not():
         "balanced_accuracy": 1.0,
         "majority_share": 0.5,
         "chance_balanced_accuracy": pytest.approx(1 / 3),
+        "p": 0.001,
         "num_images": 60.0,
     }
     shared = rng.integers(0, 256, (60, 3)).astype(np.uint8)

@@ -37,9 +37,10 @@ RULES: dict[str, str] = {
     "too_few_images": "A folder that is not in the list of classes, and has too few files to be one, is ignored.",
     # grouped
     "near_duplicate": (
-        "Images whose 8x8 difference hashes lie within near_duplicate_distance bits, and whose 32-px thumbnails, "
-        "less their mean colour, differ by at most 0.16 of their contrast (0.25 where the hashes lie within 2 bits), "
-        "are one group. Flat images are not compared."
+        "Images are one group if, in one of eight orientations (quarter turns and their mirror images), their 8x8 "
+        "difference hashes lie within near_duplicate_distance bits and their 32-px thumbnails, less their mean colour, "
+        "differ by at most 0.16 of their contrast (0.25 where upright hashes lie within 2 bits; flat images are not "
+        "compared so); or if at least 10 of their keypoints agree in place and the pictures are alike between these."
     ),
     "suspected_label_conflict": "Near duplicates under two classes are kept, in one group, and listed to be looked at.",
 }
@@ -101,8 +102,11 @@ def as_markdown(audit: dict) -> str:
         pairs = audit[key]
         lines += [f"## {title}: {len(pairs)}", "", RULES[rule], ""]
         lines += _table(
-            ["one", "other", "Hamming distance", "relative difference"],
-            [[p["a"], p["b"], p["hamming"], f"{p['difference']:.3f}"] for p in pairs],
+            ["one", "other", "found by", "orientation", "Hamming distance", "relative difference", "keypoints"],
+            [
+                [p["a"], p["b"], p["found_by"], p["orientation"], p["hamming"], f"{p['difference']:.3f}", p["points"]]
+                for p in pairs
+            ],
         )
     if "shortcut" in audit:  # added by the stage, since it is measured on what the split wrote
         lines += ["## Background shortcut", ""]
