@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline import InputError
 from pipeline.images import groups as grouping
+from pipeline.images.keypoints import Match
 from pipeline.images.listing import Source, list_class
 
 CLASSES = ["rust", "scab"]
@@ -106,6 +107,42 @@ def test_resaved_resized_and_darkened_copies_are_near() -> None:
     images = [leaf(i) for i in range(20)]
     images += [resaved(leaf(3), 60), leaf(7, side=50), leaf(9).point(lambda v: int(v * 0.9))]
     assert near(images, 4) == [(3, 20), (7, 21), (9, 22)]
+
+
+@pytest.mark.parametrize("orientation", range(1, 8))
+def test_turned_and_mirrored_copies_are_near(orientation: int) -> None:
+    images = [leaf(i) for i in range(12)]
+    turned = grouping.oriented(np.asarray(leaf(5))[None], *grouping.ORIENTATIONS[orientation])[0]
+    marks = [grouping.fingerprint(image) for image in [*images, Image.fromarray(np.ascontiguousarray(turned))]]
+    hashes, thumbnails = np.array([m.dhashes for m in marks], np.uint64), np.stack([m.thumbnail for m in marks])
+    (pair,) = grouping.near_duplicates(hashes, thumbnails, 4)
+    assert pair[:2] == (5, 12) and pair.orientation == orientation and pair.difference < 0.02
+    assert grouping.near_duplicates(hashes[:, :1], thumbnails, 4) == []
+
+
+def test_orientations_are_what_they_are_called() -> None:
+    picture = np.arange(6).reshape(2, 3)
+    assert grouping.oriented(picture, True, 0).tolist() == [[2, 1, 0], [5, 4, 3]]
+    assert grouping.oriented(picture, False, 1).tolist() == [[2, 5], [1, 4], [0, 3]]
+    assert [grouping.orientation_name(k) for k in (0, 1, 4, 6)] == [
+        "as it is", "turned by 90°", "mirrored", "mirrored and turned by 180°",
+    ]  # fmt: skip
+
+
+def test_pairs_by_hash_and_by_keypoints_become_one_list() -> None:
+    images = [leaf(0), leaf(0), leaf(1), leaf(2)]
+    marks = [grouping.fingerprint(image) for image in images]
+    hashes, thumbnails = np.array([m.dhashes for m in marks], np.uint64), np.stack([m.thumbnail for m in marks])
+    by_hash = grouping.near_duplicates(hashes, thumbnails, 4)
+    both = grouping.with_keypoints(by_hash, [Match(0, 1, 15, False), Match(2, 3, 12, True)], hashes, thumbnails)
+    assert [(p.a, p.b, p.points, p.by_hash) for p in both] == [(0, 1, 15, True), (2, 3, 12, False)]
+    assert both[1].hamming > 4 and both[1].difference > grouping.MAX_DIFFERENCE
+
+
+def test_pairs_missed_by_hand() -> None:
+    # given {0, 1, 2}, {3, 4}: four pairs; near duplicates know 0 = 1, and 2 = 3 across groups
+    missed = grouping.pairs_missed(np.array([0, 0, 0, 3, 3]), np.array([0, 0, 2, 2, 4]))
+    assert missed == {"pairs_given": 4, "pairs_missed_by_near_duplicates": 3}
 
 
 def test_equal_hash_does_not_make_a_pair() -> None:

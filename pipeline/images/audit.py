@@ -44,6 +44,10 @@ RULES: dict[str, str] = {
     ),
     "suspected_label_conflict": "Near duplicates under two classes are kept, in one group, and listed to be looked at.",
 }
+SHORTCUT_RULE = (
+    "The class of the nearest other train image, of another group, by one thing alone. p: how often classes dealt out "
+    "at random to the groups do as well. Val and test are not looked at."
+)
 _ROWS_SHOWN = 50  # of a list in audit.md; audit.json has all
 
 
@@ -109,8 +113,25 @@ def as_markdown(audit: dict) -> str:
             ],
         )
     if "shortcut" in audit:  # added by the stage, since it is measured on what the split wrote
-        lines += ["## Background shortcut", ""]
-        lines += _table(["", ""], [[key.replace("_", " "), value] for key, value in _flat(audit["shortcut"])])
+        lines += ["## Shortcuts", "", SHORTCUT_RULE, ""]
+        keys = ("accuracy", "majority_share", "balanced_accuracy", "chance_balanced_accuracy", "p", "num_images")
+        lines += _table(
+            ["sees only", *(key.replace("_", " ") for key in keys)],
+            [
+                [name.replace("_", " "), *(f"{score[key]:g}" for key in keys)]
+                for name, score in audit["shortcut"].items()
+            ],
+        )
+    hints = audit["group_hints"]
+    if hints["sentences"] or hints["capture_order"]:
+        lines += ["## Several photos of one leaf?", "", *(f"{s}\n" for s in hints["sentences"])]
+        lines += _table(
+            ["class", "images", "neighbours' distance / shuffled", "p", "alike"],
+            [
+                [n, c["images"], f"{c['ratio']:.3f}", f"{c['p']:.4f}", c["alike"]]
+                for n, c in hints["capture_order"].items()
+            ],
+        )
     lines += ["## Groups", ""]
     lines += _table(["", ""], [[key.replace("_", " "), value] for key, value in _flat(groups)])
     lines += ["## Settings", ""]

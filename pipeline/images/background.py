@@ -22,9 +22,11 @@ from pipeline import InputError
 from pipeline.images.store import Store
 
 GREY = 128  # what is painted over
+RIM = 1  # px, see `mask`
 LEAST, MOST = 0.03, 0.90  # share of the picture that a leaf can take
 MAX_SIDE = 128  # px in which the leaf is looked for
 _FRAME = 0.06  # width of the border, as a share of the side
+LIGHTNESS = 0.2  # a shadow on the sheet differs from it in lightness, and hardly in colour
 _ITERATIONS = 4
 # Of the largest piece: smaller pieces are crumbs, and at the picture's edge rather the end of the sheet
 _SMALL, _SMALL_AT_EDGE = 0.15, 0.6
@@ -67,13 +69,17 @@ def keep(images: np.ndarray) -> np.ndarray:
 
 
 def mask(images: np.ndarray) -> np.ndarray:
-    """The leaf alone: the background in neutral grey."""
-    return np.where(leaf_mask(images)[..., None], images, np.uint8(GREY))
+    """The leaf alone: the background in neutral grey, and the leaf's rim, in whose pixels both are mixed."""
+    import cv2
+
+    return np.where(_each(cv2.erode, leaf_mask(images))[..., None], images, np.uint8(GREY))
 
 
 def only(images: np.ndarray) -> np.ndarray:
-    """The background alone: the leaf in neutral grey, its outline left to be seen."""
-    return np.where(leaf_mask(images)[..., None], np.uint8(GREY), images)
+    """The background alone: the leaf in neutral grey, and a rim around it; its outline is left to be seen."""
+    import cv2
+
+    return np.where(_each(cv2.dilate, leaf_mask(images))[..., None], np.uint8(GREY), images)
 
 
 # name in params.yaml -> what is done to (N, H, W, 3) uint8 images
@@ -93,6 +99,12 @@ def with_background(store: Store, background: str) -> Store:
     return store._replace(images=BACKGROUNDS[background](store.images))
 
 
+def _each(morphology: Callable, masks: np.ndarray) -> np.ndarray:
+    """Each mask shrunk or grown by RIM pixels, the picture's edge no rim: (N, H, W) bool."""
+    kernel = np.ones((2 * RIM + 1, 2 * RIM + 1), np.uint8)
+    return np.array([morphology(m.astype(np.uint8), kernel) for m in masks], dtype=bool).reshape(masks.shape)
+
+
 def _grab_cut(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 to (H, W) bool, of any size, also empty or full."""
     import cv2
@@ -102,7 +114,7 @@ def _grab_cut(image: np.ndarray) -> np.ndarray:
     size = (max(8, round(width * scale)), max(8, round(height * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if (width, height) != size else image
     colours = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32) - [0, 128, 128]
-    colours *= [0.5, 2.0, 2.0]
+    colours *= [LIGHTNESS, 2.0, 2.0]
 
     frame = np.zeros(size[::-1], dtype=bool)
     thickness = max(1, round(_FRAME * min(size)))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -109,7 +109,11 @@ def group_hints(
     }
     for found in in_order.values():
         found["alike"] = bool(found["p"] * len(in_order) <= SIGNIFICANCE and found["ratio"] <= ALIKE)  # Bonferroni
-    return {"name_pattern": by_name, "capture_order": in_order, "sentences": _sentences(by_name, in_order)}
+    return {
+        "name_pattern": by_name,
+        "capture_order": in_order,
+        "sentences": _sentences(name_hint(names, labels), in_order),
+    }
 
 
 def name_pattern(names: Sequence[str], labels: np.ndarray) -> dict | None:
@@ -144,6 +148,19 @@ def name_pattern(names: Sequence[str], labels: np.ndarray) -> dict | None:
         ):
             best = {"what": what, "pattern": pattern, "images": images, "groups": len(several), "largest": largest}
     return best
+
+
+def name_hint(names: Sequence[str], labels: np.ndarray) -> str:
+    """A sentence on `name_pattern`; empty where there is none."""
+    found = name_pattern(names, labels)
+    if not found:
+        return ""
+    sizes = "2" if found["largest"] == 2 else f"2 to {found['largest']}"
+    return (
+        f"File names look like {found['what']}: {found['images']} images in {found['groups']} groups of {sizes}. If "
+        f"these are photos of one leaf, set split.group_pattern to `{found['pattern']}`, or the same leaf will be in "
+        "train and in test."
+    )
 
 
 def turn_tolerant_features(thumbnails: np.ndarray) -> np.ndarray:
@@ -222,23 +239,15 @@ def _counts_up(names: Sequence[str], stem: str) -> bool:
     return min(values) <= 2 and max(values) <= 2 * len(values) + 1
 
 
-def _sentences(by_name: dict | None, in_order: dict[str, dict]) -> list[str]:
-    sentences = []
-    if by_name:
-        sizes = "2" if by_name["largest"] == 2 else f"2 to {by_name['largest']}"
-        sentences.append(
-            f"File names look like {by_name['what']}: {by_name['images']} images in {by_name['groups']} groups of "
-            f"{sizes}. If these are photos of one leaf, set split.group_pattern to `{by_name['pattern']}`, or the same "
-            "leaf will be in train and in test."
-        )
+def _sentences(by_name: str, in_order: dict[str, dict]) -> list[str]:
+    sentences = [by_name] if by_name else []
     alike = {name: found for name, found in in_order.items() if found["alike"]}
     if alike:
         ratios = ", ".join(f"`{name}` by {1 - found['ratio']:.0%}" for name, found in alike.items())
-        p = Counter(found["p"] for found in alike.values())
         sentences.append(
-            "Photos taken one after another are more alike than photos a few places apart "
-            f"({ratios}; permutation test, p at most {max(p):.4f} a class): this set probably holds several photos of "
-            "some leaves, and near duplicates are only those that a computer recognises. Give split.groups_csv or "
-            "split.group_pattern, or read every score as too high."
+            f"Photos taken one after another are more alike than photos a few places apart ({ratios}; permutation "
+            f"test, p at most {max(found['p'] for found in alike.values()):.4f} a class): this set probably holds "
+            "several photos of some leaves, more than near-duplicate detection recognises. Give split.groups_csv or "
+            "split.group_pattern, or take every score for too high."
         )
     return sentences
