@@ -11,9 +11,12 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pipeline import InputError
 from pipeline.budget import GOAL_MINUTES, RESOLUTIONS, SAMPLE, choose_budget, choose_device, choose_resolution
 from pipeline.budget import measure_images_per_second as measure
+from pipeline.images.capture_order import name_hint
 from pipeline.images.groups import groups_csv_columns, pattern_groups, read_groups_csv
 from pipeline.images.listing import class_name, list_class, subfolders, text
 from pipeline.images.survey import Survey, survey
@@ -104,12 +107,13 @@ MLflow UI            make ui, then http://127.0.0.1:5000""")
 
 
 class _Groups(NamedTuple):
-    """What keeps photos together: a csv to take along, its name in the set, a pattern; and a word on them."""
+    """What keeps photos together: a csv to take along, its name in the set, a pattern; a word on them, or a hint."""
 
     csv: Path | None
     name: str | None
     pattern: str | None
     words: str
+    hint: str
 
 
 def _init(arguments: argparse.Namespace) -> None:
@@ -298,7 +302,8 @@ def _choose_groups(arguments: argparse.Namespace, source: Path, found: Survey, c
     if csv_path is not None:
         inside = csv_path.is_relative_to(source)
         name = csv_path.relative_to(source).as_posix() if inside else _free_name(source, csv_path.name)
-    return _Groups(csv_path, name, arguments.group_pattern, " and ".join(words) or "near duplicates only")
+    hint = "" if words else name_hint([s.inside for s in sources], np.array([s.label for s in sources]))
+    return _Groups(csv_path, name, arguments.group_pattern, " and ".join(words) or "near duplicates only", hint)
 
 
 def _free_name(source: Path, name: str) -> str:
@@ -384,6 +389,8 @@ def _print_choices(
         print(f"  {key + ':':36} {_shown(value)}{reason}")
     if not groups.name and not groups.pattern:
         print("  no leaf ids found: only near duplicates are kept together (--groups, --group-pattern)")
+    if groups.hint:
+        print(f"  note: {groups.hint}")
     total = sum(minutes.values())
     print(f"\ndvc repro will take about {total:.0f} minutes (goal {goal:g})")
     for part, time in minutes.items():

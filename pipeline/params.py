@@ -56,6 +56,7 @@ class Arm(Section):
     ]
     sampling: Literal["natural", "balanced"]
     augment: Literal["none", "classic"]
+    background: Literal["keep", "mask", "only"]
 
 
 class RenderSample(Section):
@@ -311,6 +312,11 @@ class Params(Section):
             if needed not in self.arms:
                 raise ValueError(
                     f"arms: expected the arm '{needed}', which the verdict compares with, got {list(self.arms)}"
+                )
+            if self.arms[needed].background != "keep":
+                raise ValueError(
+                    f"arms.{needed}.background: expected keep, since the verdict compares with this arm, got "
+                    f"'{self.arms[needed].background}'; give the arm with another background a name of its own"
                 )
         return self
 

@@ -7,9 +7,11 @@ SIDES = ("train", "val", "test")
 
 def run(stage: Stage) -> None:
     from pipeline.images.audit import write_audit
-    from pipeline.images.split import split_images
+    from pipeline.images.background import find_leaves
+    from pipeline.images.capture_order import capture_numbers, numbers_restart
+    from pipeline.images.split import read_rows, split_images
     from pipeline.images.store import load_store
-    from pipeline.measure.shortcut import border_color_score
+    from pipeline.measure.shortcut import shortcut_scores
 
     classes = list(stage.params.classes)
     with stage.fresh("data/split", *(f"data/arrays/{side}" for side in SIDES)) as (out, *stores):
@@ -21,27 +23,27 @@ def run(stage: Stage) -> None:
             folder.rmdir()
             (arrays / side).rename(folder)
         arrays.rmdir()
-        train = load_store(stores[0], classes)
-        shortcut = border_color_score(
-            train.images, train.labels, groups=_groups(out / "manifest.csv", train), seed=stage.section["seed"]
+        train = load_store(stores[0], classes)  # of train alone: val and test stay unseen
+        rows = read_rows(out / "manifest.csv", "train", train)
+        kinds, numbers = capture_numbers([row["source"] for row in rows])
+        masks, found = find_leaves(train.images)
+        audit["shortcut"] = shortcut_scores(
+            train.images,
+            train.labels,
+            masks=masks,
+            sizes=[(int(row["width"]), int(row["height"])) for row in rows],
+            order=None if numbers_restart(train.labels, numbers) else (kinds, numbers),
+            groups=[row["group"] for row in rows],
+            seed=stage.section["seed"],
         )
-        audit["shortcut"] = {key: round(value, 6) for key, value in shortcut.items()}
+        audit["leaf_masks"] = {"images": len(found), "leaf_not_found": int((~found).sum())}
         write_audit(audit, out)
     counts = {f"{side}/{name}": audit["classes"][name][side] for name in classes for side in SIDES}
     stage.finals(
         counts
         | {f"images/{key}": n for key, n in audit["images"].items()}
-        | {f"shortcut/{key}": value for key, value in audit["shortcut"].items()}
+        | {f"shortcut/{name}/{key}": n for name, score in audit["shortcut"].items() for key, n in score.items()}
     )
-
-
-def _groups(manifest, train):
-    """The group of each row of the train store, as the manifest names it."""
-    import csv
-
-    with open(manifest, newline="", encoding="utf-8") as f:
-        groups = {row["file"]: row["group"] for row in csv.DictReader(f)}
-    return [groups[f"train/{train.classes[k]}/{file}"] for k, file in zip(train.labels, train.files, strict=True)]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from stages._entry import Stage, main
 
 def run(stage: Stage) -> None:
     from pipeline import InputError
+    from pipeline.images.background import with_background
     from pipeline.images.store import load_store
     from pipeline.learn.classifier import train_classifier
     from pipeline.learn.predictions import write_results
@@ -14,9 +15,9 @@ def run(stage: Stage) -> None:
         raise InputError(f"arm '{stage.item}': expected one of {list(arms)}, the arms of params.yaml.")
     arm = arms[stage.item]
     classes = list(stage.params.classes)
-    val = load_store("data/arrays/val", classes)
+    val = with_background(load_store("data/arrays/val", classes), arm.background)
     trained = train_classifier(
-        load_store(arm.train, classes),
+        with_background(load_store(arm.train, classes), arm.background),
         val,
         sampling=arm.sampling,
         augment=arm.augment,
@@ -25,7 +26,8 @@ def run(stage: Stage) -> None:
         state_dir=stage.state_dir,
         **stage.section,
     )
-    test = load_store("data/arrays/test", classes)  # first read here, when every checkpoint is chosen
+    # first read here, when every checkpoint is chosen
+    test = with_background(load_store("data/arrays/test", classes), arm.background)
     with stage.fresh(f"results/classifier/{stage.item}") as out:
         finals = write_results(out, trained, {"val": val, "test": test})
     stage.finals(finals)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline import InputError
 from pipeline.images import groups as grouping
+from pipeline.images.keypoints import Match
 from pipeline.images.listing import Source, list_class
 
 CLASSES = ["rust", "scab"]
@@ -91,7 +92,7 @@ def leaf(seed: int, side: int = 64) -> Image.Image:
 def near(images: list[Image.Image], distance: int = 2) -> list[tuple[int, int]]:
     marks = [grouping.fingerprint(image) for image in images]
     pairs = grouping.near_duplicates(
-        np.array([m.dhash for m in marks], np.uint64), np.stack([m.thumbnail for m in marks]), distance
+        np.array([m.dhashes for m in marks], np.uint64), np.stack([m.thumbnail for m in marks]), distance
     )
     return [(pair.a, pair.b) for pair in pairs]
 
@@ -108,12 +109,48 @@ def test_resaved_resized_and_darkened_copies_are_near() -> None:
     assert near(images, 4) == [(3, 20), (7, 21), (9, 22)]
 
 
+@pytest.mark.parametrize("orientation", range(1, 8))
+def test_turned_and_mirrored_copies_are_near(orientation: int) -> None:
+    images = [leaf(i) for i in range(12)]
+    turned = grouping.oriented(np.asarray(leaf(5))[None], *grouping.ORIENTATIONS[orientation])[0]
+    marks = [grouping.fingerprint(image) for image in [*images, Image.fromarray(np.ascontiguousarray(turned))]]
+    hashes, thumbnails = np.array([m.dhashes for m in marks], np.uint64), np.stack([m.thumbnail for m in marks])
+    (pair,) = grouping.near_duplicates(hashes, thumbnails, 4)
+    assert pair[:2] == (5, 12) and pair.orientation == orientation and pair.difference < 0.02
+    assert grouping.near_duplicates(hashes[:, :1], thumbnails, 4) == []
+
+
+def test_orientations_are_what_they_are_called() -> None:
+    picture = np.arange(6).reshape(2, 3)
+    assert grouping.oriented(picture, True, 0).tolist() == [[2, 1, 0], [5, 4, 3]]
+    assert grouping.oriented(picture, False, 1).tolist() == [[2, 5], [1, 4], [0, 3]]
+    assert [grouping.orientation_name(k) for k in (0, 1, 4, 6)] == [
+        "as it is", "turned by 90°", "mirrored", "mirrored and turned by 180°",
+    ]  # fmt: skip
+
+
+def test_pairs_by_hash_and_by_keypoints_become_one_list() -> None:
+    images = [leaf(0), leaf(0), leaf(1), leaf(2)]
+    marks = [grouping.fingerprint(image) for image in images]
+    hashes, thumbnails = np.array([m.dhashes for m in marks], np.uint64), np.stack([m.thumbnail for m in marks])
+    by_hash = grouping.near_duplicates(hashes, thumbnails, 4)
+    both = grouping.with_keypoints(by_hash, [Match(0, 1, 15, False), Match(2, 3, 12, True)], hashes, thumbnails)
+    assert [(p.a, p.b, p.points, p.by_hash) for p in both] == [(0, 1, 15, True), (2, 3, 12, False)]
+    assert both[1].hamming > 4 and both[1].difference > grouping.MAX_DIFFERENCE
+
+
+def test_pairs_missed_by_hand() -> None:
+    # given {0, 1, 2}, {3, 4}: four pairs; near duplicates know 0 = 1, and 2 = 3 across groups
+    missed = grouping.pairs_missed(np.array([0, 0, 0, 3, 3]), np.array([0, 0, 2, 2, 4]))
+    assert missed == {"pairs_given": 4, "pairs_missed_by_near_duplicates": 3}
+
+
 def test_equal_hash_does_not_make_a_pair() -> None:
     """Two pictures that brighten to the right everywhere have one hash; their colours tell them apart."""
     ramp = np.linspace(0, 1, 64)[None, :, None]
     warm = Image.fromarray((ramp**1.5 * [255, 200, 20]).repeat(64, 0).astype(np.uint8))
     cold = Image.fromarray((ramp**0.7 * [20, 100, 255]).repeat(64, 0).astype(np.uint8))
-    assert grouping.fingerprint(warm).dhash == grouping.fingerprint(cold).dhash
+    assert grouping.fingerprint(warm).dhashes[0] == grouping.fingerprint(cold).dhashes[0]
     assert near([warm, cold]) == []
     assert near([warm, warm.resize((40, 40))]) == [(0, 1)]
 
@@ -138,7 +175,7 @@ def test_vectorised_pairs_equal_a_slow_reference() -> None:
     )
     hashes = rng.integers(0, 2**63, 15, dtype=np.uint64)[np.arange(1100) % 15]
     hashes ^= rng.integers(0, 8, 1100, dtype=np.uint64)
-    found = {(p.a, p.b): p for p in grouping.near_duplicates(hashes, thumbnails, 2)}
+    found = {(p.a, p.b): p for p in grouping.near_duplicates(hashes[:, None], thumbnails, 2)}
     chosen = [(0, 15), (0, 1), (3, 1083), (514, 1099), (511, 526), (2, 1097)]
     for a, b in chosen + rng.integers(0, 1100, (300, 2)).tolist():
         a, b = min(a, b), max(a, b)
@@ -153,7 +190,7 @@ def test_vectorised_pairs_equal_a_slow_reference() -> None:
 
 def test_ten_thousand_images_take_seconds() -> None:
     rng = np.random.default_rng(0)
-    hashes = rng.integers(0, 2**63, 10_000, dtype=np.uint64)
+    hashes = rng.integers(0, 2**63, (10_000, 8), dtype=np.uint64)
     thumbnails = rng.integers(0, 256, (10_000, 32, 32, 3), dtype=np.uint8)
     start = time.perf_counter()
     assert grouping.near_duplicates(hashes, thumbnails, 4) == []

@@ -14,7 +14,6 @@ from PIL import Image
 
 from pipeline import InputError
 from pipeline.report.comparison import compare_predictions
-from pipeline.report.page import audit_summary
 from pipeline.report.table import format_table, read_rows, summary
 
 CLASSES = ["healthy", "rust", "blight", "rare"]
@@ -105,7 +104,7 @@ AUDIT = {
     "suspected_label_conflicts": [],
     "label_conflicts": [],
     "leakage": {"groups_on_two_sides": 0},
-    "shortcut": {"accuracy": 0.57, "majority_share": 0.16},
+    "shortcut": {"border_color": {"accuracy": 0.57, "majority_share": 0.16}},
 }
 
 
@@ -405,10 +404,3 @@ def test_table_for_the_terminal(world):
     assert printed.startswith(text) and "Synthetic images" in printed
     with pytest.raises(InputError, match="dvc repro"):
         summary(world["out_dir"] / "nowhere")
-
-
-def test_shortcut_warns_only_when_the_border_tells_much():
-    quiet = audit_summary({"shortcut": {"accuracy": 0.30, "majority_share": 0.28}})
-    assert not quiet["warnings"] and "30%" in quiet["lines"][0]
-    loud = audit_summary({"shortcut": {"border_color": {"accuracy": 0.69, "majority_share": 0.38}}})
-    assert "69%" in loud["warnings"][0] and "38%" in loud["warnings"][0]

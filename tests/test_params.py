@@ -84,7 +84,11 @@ def write(root, tmp_path):
         ("classes", ["a/b", "rust"], r"got 'a/b'"),
         ("classes", ['x"; rm -rf ~ #', "rust"], r"expected letters"),
         ("arms/real", KeyError, r"arms: expected the arm 'real'"),
-        ("arms/real", {"train": "data/arrays/test", "sampling": "natural", "augment": "none"}, r"arms\.real\.train"),
+        (
+            "arms/real",
+            {"train": "data/arrays/test", "sampling": "natural", "augment": "none", "background": "keep"},
+            r"arms\.real\.train",
+        ),
     ],
 )
 def test_a_wrong_value_is_one_sentence_with_its_key(write, path, value, said):

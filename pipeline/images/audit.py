@@ -37,12 +37,17 @@ RULES: dict[str, str] = {
     "too_few_images": "A folder that is not in the list of classes, and has too few files to be one, is ignored.",
     # grouped
     "near_duplicate": (
-        "Images whose 8x8 difference hashes lie within near_duplicate_distance bits, and whose 32-px thumbnails, "
-        "less their mean colour, differ by at most 0.16 of their contrast (0.25 where the hashes lie within 2 bits), "
-        "are one group. Flat images are not compared."
+        "Images are one group if, in one of eight orientations (quarter turns and their mirror images), their 8x8 "
+        "difference hashes lie within near_duplicate_distance bits and their 32-px thumbnails, less their mean colour, "
+        "differ by at most 0.16 of their contrast (0.25 where upright hashes lie within 2 bits; flat images are not "
+        "compared so); or if at least 10 of their keypoints agree in place and the pictures are alike between these."
     ),
     "suspected_label_conflict": "Near duplicates under two classes are kept, in one group, and listed to be looked at.",
 }
+SHORTCUT_RULE = (
+    "The class of the nearest other train image, of another group, by one thing alone. p: how often classes dealt out "
+    "at random to the groups do as well. Val and test are not looked at."
+)
 _ROWS_SHOWN = 50  # of a list in audit.md; audit.json has all
 
 
@@ -101,12 +106,32 @@ def as_markdown(audit: dict) -> str:
         pairs = audit[key]
         lines += [f"## {title}: {len(pairs)}", "", RULES[rule], ""]
         lines += _table(
-            ["one", "other", "Hamming distance", "relative difference"],
-            [[p["a"], p["b"], p["hamming"], f"{p['difference']:.3f}"] for p in pairs],
+            ["one", "other", "found by", "orientation", "Hamming distance", "relative difference", "keypoints"],
+            [
+                [p["a"], p["b"], p["found_by"], p["orientation"], p["hamming"], f"{p['difference']:.3f}", p["points"]]
+                for p in pairs
+            ],
         )
     if "shortcut" in audit:  # added by the stage, since it is measured on what the split wrote
-        lines += ["## Background shortcut", ""]
-        lines += _table(["", ""], [[key.replace("_", " "), value] for key, value in _flat(audit["shortcut"])])
+        lines += ["## Shortcuts", "", SHORTCUT_RULE, ""]
+        keys = ("accuracy", "majority_share", "balanced_accuracy", "chance_balanced_accuracy", "p", "num_images")
+        lines += _table(
+            ["sees only", *(key.replace("_", " ") for key in keys)],
+            [
+                [name.replace("_", " "), *(f"{score[key]:g}" for key in keys)]
+                for name, score in audit["shortcut"].items()
+            ],
+        )
+    hints = audit["group_hints"]
+    if hints["sentences"] or hints["capture_order"]:
+        lines += ["## Several photos of one leaf?", "", *(f"{s}\n" for s in hints["sentences"])]
+        lines += _table(
+            ["class", "images", "neighbours' distance / shuffled", "p", "alike"],
+            [
+                [n, c["images"], f"{c['ratio']:.3f}", f"{c['p']:.4f}", c["alike"]]
+                for n, c in hints["capture_order"].items()
+            ],
+        )
     lines += ["## Groups", ""]
     lines += _table(["", ""], [[key.replace("_", " "), value] for key, value in _flat(groups)])
     lines += ["## Settings", ""]

@@ -4,15 +4,17 @@ Three sources are merged by union-find: a csv of leaf ids, a pattern on file nam
 The same value of the csv's group column or of the pattern means the same group whatever the class: to merge
 too much costs a little balance, to merge too little leaks test leaves into train.
 
-Near duplicates are found in two steps. The 8x8 difference hash (64 bits: is a cell brighter than its left
-neighbour?) proposes pairs within a Hamming distance; the 32-px thumbnails confirm them. For thumbnails a, b with
-their channel means removed, the relative difference is
+Near duplicates are found by keypoints (`pipeline.images.keypoints`) and by hash, the latter in two steps. The 8x8
+difference hash (64 bits: is a cell brighter than its left neighbour?) proposes pairs within a Hamming distance; the
+32-px thumbnails confirm them. For thumbnails a, b with their channel means removed, the relative difference is
 
     r = mean|a - b| / min(mean|a|, mean|b|)
 
 which neither a change of exposure nor a large plain background moves much. On tea_sickness every pair with
 r <= 0.17 shows one leaf taken twice, and from 0.18 on most pairs are different leaves, whatever their hashes' distance
-up to 12. Hashes within 2 bits are evidence of their own, so there a larger r is let pass.
+up to 12. Hashes within 2 bits are evidence of their own, so there a larger r is let pass. Each picture is compared in
+all eight orientations (quarter turns, and their mirror images), so copies made by turning pictures are found; turned
+ones have eight times the chance to be alike, so no larger r is let pass.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline import InputError
+from pipeline.images.keypoints import Keypoints, Match, find_keypoints
 from pipeline.images.listing import Source, nfc
 
 THUMBNAIL_SIDE = 32
@@ -36,6 +39,8 @@ CLOSE_HASHES = 2  # bits of 64
 # Mean absolute deviation, in grey levels of 255, under which a picture is flat: the bits of its hash are noise
 # and equal those of any other flat picture, so it would chain strangers together.
 FLAT_DEVIATION = 2.0
+# (mirrored first, then quarter turns to the left), the picture as it is first
+ORIENTATIONS = [(mirrored, turns) for mirrored in (False, True) for turns in range(4)]
 _BLOCK = 512  # rows of the distance table at a time: 512 x 10,000 x 8 bytes = 40 MB
 
 
@@ -43,21 +48,36 @@ class Fingerprint(NamedTuple):
     """What near duplicates are found by.
 
     Attributes:
-        dhash: 64-bit difference hash.
+        dhashes: 64-bit difference hash in each of ORIENTATIONS.
         thumbnail: (32, 32, 3) uint8.
+        keypoints: SIFT's.
     """
 
-    dhash: int
+    dhashes: tuple[int, ...]
     thumbnail: np.ndarray
+    keypoints: Keypoints
 
 
 class Pair(NamedTuple):
-    """Two near duplicates: indices a < b, Hamming distance of the hashes, relative difference r."""
+    """Two near duplicates.
+
+    Attributes:
+        a: Index.
+        b: Index, larger than a.
+        hamming: Distance of the hashes, in the orientation in which they are nearest.
+        difference: r of the thumbnails in that orientation.
+        orientation: Index into ORIENTATIONS: what was done to a.
+        points: Keypoints that agree; 0 for a pair found by hash alone.
+        by_hash: Whether hash and thumbnail found it.
+    """
 
     a: int
     b: int
     hamming: int
     difference: float
+    orientation: int
+    points: int = 0
+    by_hash: bool = True
 
 
 class CsvGroups(NamedTuple):
@@ -77,11 +97,28 @@ class CsvGroups(NamedTuple):
 
 
 def fingerprint(image: Image.Image) -> Fingerprint:
-    """Hash and thumbnail of an RGB picture, over its whole area."""
-    grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.LANCZOS))
-    bits = np.packbits(grey[:, 1:] > grey[:, :-1])  # (8, 8) bits
+    """Hashes, thumbnail and keypoints of an RGB picture, over its whole area."""
+    grey = image.convert("L")
+    # Turned by what is left after a first reduction: a photo of 12 megapixels would take long to turn seven times
+    small = grey.resize((72, 72), Image.Resampling.BOX)
+    hashes = [_dhash(grey)]
+    for mirrored, turns in ORIENTATIONS[1:]:
+        hashes.append(_dhash(Image.fromarray(np.ascontiguousarray(oriented(np.asarray(small), mirrored, turns)))))
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    return Fingerprint(int.from_bytes(bits.tobytes(), "big"), np.asarray(image.resize(side, Image.Resampling.BOX)))
+    thumbnail = np.asarray(image.resize(side, Image.Resampling.BOX))
+    return Fingerprint(tuple(hashes), thumbnail, find_keypoints(image))
+
+
+def _dhash(grey: Image.Image) -> int:
+    cells = np.asarray(grey.resize((9, 8), Image.Resampling.LANCZOS))
+    bits = np.packbits(cells[:, 1:] > cells[:, :-1])  # (8, 8) bits
+    return int.from_bytes(bits.tobytes(), "big")
+
+
+def oriented(pictures: np.ndarray, mirrored: bool, turns: int) -> np.ndarray:
+    """Pictures (H, W) or (N, H, W, C), mirrored left to right, then turned by quarters to the left."""
+    rows = 0 if pictures.ndim == 2 else 1
+    return np.rot90(np.flip(pictures, rows + 1) if mirrored else pictures, turns, axes=(rows, rows + 1))
 
 
 def is_flat(thumbnails: np.ndarray) -> np.ndarray:
@@ -90,28 +127,59 @@ def is_flat(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def near_duplicates(dhashes: np.ndarray, thumbnails: np.ndarray, distance: int) -> list[Pair]:
-    """All pairs of near duplicates, sorted by index.
+    """All pairs of near duplicates by hash, sorted by index.
 
     Args:
-        dhashes: (N,) uint64.
+        dhashes: (N, 8) uint64, a column for each of ORIENTATIONS; or (N, 1), the upright ones alone.
         thumbnails: (N, 32, 32, 3) uint8.
         distance: Largest Hamming distance of 64 bits that proposes a pair.
     """
     alive = np.flatnonzero(~is_flat(thumbnails))
     hashes = np.asarray(dhashes, dtype=np.uint64)[alive]
-    pairs: list[Pair] = []
-    for start in range(0, len(alive), _BLOCK):
-        rows = hashes[start : start + _BLOCK]
-        apart = np.bitwise_count(rows[:, None] ^ hashes[None, start:])  # (rows, N - start) uint8
-        i, j = np.nonzero(np.triu(apart <= distance, 1))
-        for at in range(0, len(i), 4096):
-            one, two = i[at : at + 4096], j[at : at + 4096]
-            a, b = alive[one + start], alive[two + start]
-            r = relative_difference(thumbnails[a], thumbnails[b])
-            bits = apart[one, two]
-            limit = np.where(bits <= CLOSE_HASHES, MAX_DIFFERENCE_OF_CLOSE_HASHES, MAX_DIFFERENCE)
-            pairs += [Pair(int(a[k]), int(b[k]), int(bits[k]), float(r[k])) for k in np.flatnonzero(r <= limit)]
-    return sorted(pairs)
+    best: dict[tuple[int, int], Pair] = {}
+    for orientation, (mirrored, turns) in enumerate(ORIENTATIONS[: hashes.shape[1]]):
+        for start in range(0, len(alive), _BLOCK):
+            rows = hashes[start : start + _BLOCK, orientation]
+            apart = np.bitwise_count(rows[:, None] ^ hashes[None, start:, 0])  # (rows, N - start) uint8
+            i, j = np.nonzero(np.triu(apart <= distance, 1))
+            for at in range(0, len(i), 4096):
+                one, two = i[at : at + 4096], j[at : at + 4096]
+                a, b = alive[one + start], alive[two + start]
+                r = relative_difference(oriented(thumbnails[a], mirrored, turns), thumbnails[b])
+                bits = apart[one, two]
+                close = (bits <= CLOSE_HASHES) & (orientation == 0)
+                limit = np.where(close, MAX_DIFFERENCE_OF_CLOSE_HASHES, MAX_DIFFERENCE)
+                for k in np.flatnonzero(r <= limit):
+                    pair = Pair(int(a[k]), int(b[k]), int(bits[k]), float(r[k]), orientation)
+                    known = best.get(pair[:2])
+                    if known is None or pair.difference < known.difference:
+                        best[pair[:2]] = pair
+    return sorted(best.values())
+
+
+def with_keypoints(
+    pairs: Iterable[Pair], matches: Iterable[Match], dhashes: np.ndarray, thumbnails: np.ndarray
+) -> list[Pair]:
+    """Pairs found by hash and pairs found by keypoints as one list, sorted by index, each pair once.
+
+    Args:
+        pairs: By hash.
+        matches: By keypoints.
+        dhashes: (N, 8) uint64.
+        thumbnails: (N, 32, 32, 3) uint8.
+    """
+    found = {pair[:2]: pair for pair in pairs}
+    for match in matches:
+        a, b = match.a, match.b
+        if (a, b) in found:
+            found[a, b] = found[a, b]._replace(points=match.points)
+            continue
+        bits = np.bitwise_count(dhashes[a] ^ dhashes[b, 0])
+        nearest = int(bits.argmin())
+        turned = oriented(thumbnails[a][None], *ORIENTATIONS[nearest])
+        r = float(relative_difference(turned, thumbnails[b][None])[0])
+        found[a, b] = Pair(a, b, int(bits[nearest]), r, nearest, match.points, by_hash=False)
+    return sorted(found.values())
 
 
 def relative_difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -251,6 +319,35 @@ def links_of_equal(keys: Iterable[tuple[int, object]]) -> list[tuple[int, int]]:
     """Links between items that share a key; the items given as (index, key)."""
     first: dict[object, int] = {}
     return [(first.setdefault(key, i), i) for i, key in keys]
+
+
+def pairs_missed(given: np.ndarray, by_near: np.ndarray) -> dict[str, int]:
+    """How many pairs of images of one given group near duplicates alone would have left apart.
+
+    Args:
+        given: (N,) each image's group by csv or pattern.
+        by_near: (N,) its group by near duplicates alone.
+
+    Returns:
+        `pairs_given`, and of these `pairs_missed_by_near_duplicates`.
+    """
+
+    def pairs(groups: np.ndarray) -> int:
+        counts = np.unique(groups, axis=0, return_counts=True)[1]
+        return int((counts * (counts - 1) // 2).sum())
+
+    total = pairs(given[:, None])
+    return {
+        "pairs_given": total,
+        "pairs_missed_by_near_duplicates": total - pairs(np.stack([given, by_near], axis=1)),
+    }
+
+
+def orientation_name(orientation: int) -> str:
+    """`as it is`, `turned by 90°`, `mirrored and turned by 180°` …"""
+    mirrored, turns = ORIENTATIONS[orientation]
+    parts = ["mirrored"] * mirrored + [f"turned by {90 * turns}°"] * (turns > 0)
+    return " and ".join(parts) or "as it is"
 
 
 def _clean_path(path: str) -> str:

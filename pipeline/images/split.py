@@ -23,10 +23,12 @@ from PIL import Image
 from pipeline import InputError
 from pipeline.images import groups as grouping
 from pipeline.images.audit import RULES, count_rules, write_audit
+from pipeline.images.capture_order import group_hints
 from pipeline.images.decode import Rejected, decode, fit_square, pillow_settings
+from pipeline.images.keypoints import matches as keypoint_matches
 from pipeline.images.listing import Note, Source, class_folders, is_hidden, list_class, nfc, subfolders, text
 from pipeline.images.seeding import numpy_rng
-from pipeline.images.store import write_store
+from pipeline.images.store import Store, write_store
 
 SIDES = ("train", "val", "test")
 FITS = ("crop", "pad", "stretch")
@@ -118,7 +120,7 @@ def split_images(
     csv_groups = (
         grouping.read_groups_csv(csv_path, sources, classes, [text(f.name) for f in folders]) if csv_path else None
     )
-    matches = grouping.pattern_groups(sources, group_pattern) if group_pattern else None
+    patterned = grouping.pattern_groups(sources, group_pattern) if group_pattern else None
     unopened = len(rejected)
 
     records: list[Record] = []
@@ -130,7 +132,7 @@ def split_images(
         else:
             records.append(result)
             csv_ids.append(csv_groups.groups[i] if csv_groups else [])
-            pattern_ids.append(matches[i] if matches else None)
+            pattern_ids.append(patterned[i] if patterned else None)
         if report and ((i + 1) % 100 == 0 or i + 1 == len(sources)):
             report({"images_decoded": len(records), "images_rejected": len(rejected)}, i + 1)
 
@@ -140,9 +142,14 @@ def split_images(
     labels = np.array([records[i].source.label for i in kept], dtype=np.int64)
     _check_enough(classes, folders, labels, rejected, min_images_per_class)
 
-    hashes = np.array([records[i].fingerprint.dhash for i in kept], dtype=np.uint64)
+    hashes = np.array([records[i].fingerprint.dhashes for i in kept], dtype=np.uint64)
     thumbnails = np.stack([records[i].fingerprint.thumbnail for i in kept])
-    near = grouping.near_duplicates(hashes, thumbnails, near_duplicate_distance)
+    near = grouping.with_keypoints(
+        grouping.near_duplicates(hashes, thumbnails, near_duplicate_distance),
+        keypoint_matches([records[i].fingerprint.keypoints for i in kept]),
+        hashes,
+        thumbnails,
+    )
     # Rejected copies link too: two leaf ids that share a picture are one leaf.
     keys = [[*ids, *([f"name:{m}"] if m else [])] for ids, m in zip(csv_ids, pattern_ids, strict=True)]
     links = grouping.links_of_equal((i, key) for i, own in enumerate(keys) for key in own)
@@ -179,6 +186,10 @@ def split_images(
         "merged_by_near_duplicates": before_near - len(sizes),
         "flat_images_not_compared": int(grouping.is_flat(thumbnails).sum()),
     }
+    if csv_groups or patterned:
+        given = grouping.merge(len(records), grouping.links_of_equal((i, k) for i, own in enumerate(keys) for k in own))
+        by_near = grouping.merge(len(kept), ((p.a, p.b) for p in near))
+        summary |= grouping.pairs_missed(given[kept], by_near)
     if csv_groups:
         summary["csv"] = {
             "rows": csv_groups.rows,
@@ -186,7 +197,7 @@ def split_images(
             "ambiguous_files": csv_groups.ambiguous,
             "images_without_row": sum(not csv_ids[i] for i in kept),
         }
-    if matches:
+    if patterned:
         summary["pattern"] = {"images_not_matched": sum(pattern_ids[i] is None for i in kept)}
     mended = [Note(r.source.file, rule, detail) for r in records for rule, detail in r.mended]
     pairs = [
@@ -195,6 +206,9 @@ def split_images(
             "b": rows[p.b]["source"],
             "hamming": p.hamming,
             "difference": p.difference,
+            "found_by": "hash" if p.by_hash else "keypoints",
+            "orientation": grouping.orientation_name(p.orientation),
+            "points": p.points,
             "same_class": bool(labels[p.a] == labels[p.b]),
         }
         for p in near
@@ -234,6 +248,14 @@ def split_images(
         "near_duplicates": pairs,
         "suspected_label_conflicts": [pair for pair in pairs if not pair["same_class"]],
         "groups": summary,
+        "group_hints": group_hints(
+            [records[i].source.inside for i in kept],
+            labels,
+            classes,
+            thumbnails,
+            groups=component[kept] if csv_groups or patterned else None,
+            seed=seed,
+        ),
         "leakage": _leakage(rows, pairs, [records[i].pixel_hash for i in kept]),
     }
     if any(audit["leakage"].values()):
@@ -242,6 +264,13 @@ def split_images(
     _write(out_dir, arrays_dir, rows, [records[i].pixels for i in kept], labels, files, classes, img_resolution)
     write_audit(audit, out_dir)
     return audit
+
+
+def read_rows(manifest: Path, side: str, store: Store) -> list[dict[str, str]]:
+    """The rows of a manifest that belong to the images of one side's store, in their order."""
+    with open(manifest, newline="", encoding="utf-8") as f:
+        rows = {row["file"]: row for row in csv.DictReader(f)}
+    return [rows[f"{side}/{store.classes[k]}/{file}"] for k, file in zip(store.labels, store.files, strict=True)]
 
 
 def allocate(

@@ -157,28 +157,7 @@ does not touch zero is evidence.") }}
   "Mean over seeds; the band reaches from the worst to the best seed. Each seed's checkpoint is its best on val.") }}
 </section>
 
-<section>
-<h2>The data</h2>
-<div class="scroll"><table>
-<thead><tr><th>class</th><th>train</th><th>val</th><th>test</th></tr></thead>
-<tbody>{% for name in c.classes %}<tr><td>{{ name }}</td>
-{% for side in ("train", "val", "test") %}<td>{{ c.split_counts[side][name] }}</td>{% endfor %}</tr>{% endfor %}
-</tbody></table></div>
-{% if audit %}
-{% if audit.facts %}<div class="facts">{% for words, value in audit.facts %}<div><b>{{ value }}</b>{{ words
-}}</div>{% endfor %}</div>{% endif %}
-{% for warning in audit.warnings %}<p class="warning">{{ warning | code }}</p>{% endfor %}
-{% for line in audit.lines %}<p>{{ line | code }}</p>{% endfor %}
-{% for title, rows in audit.tables %}
-<h3>{{ title }}</h3>
-<div class="scroll"><table><thead><tr><th>rule</th><th>files</th><th class="text">what is done</th></tr></thead>
-<tbody>{% for rule, count, words in rows %}<tr><td>{{ rule }}</td><td>{{ count }}</td><td class="text">{{ words
-}}</td></tr>
-{% endfor %}</tbody></table></div>
-{% endfor %}
-<p class="note">Every decision on every file stands in <code>data/split/audit.md</code>.</p>
-{% endif %}
-</section>
+{{ data_section }}
 
 <section>
 <h2>How this was measured</h2>
