@@ -6,21 +6,24 @@ from stages._entry import METRICS, Stage, main
 def run(stage: Stage) -> None:
     import json
 
+    from pipeline.images.background import leaf_mask
     from pipeline.images.store import load_class
+    from pipeline.report.audit_plots import IMAGES_A_CLASS, draw_backgrounds
     from pipeline.report.comparison import compare_predictions
+    from pipeline.report.evidence import Sources
     from pipeline.report.plots import draw_side_by_side
     from pipeline.report.table import summary
 
     classes, arms = list(stage.params.classes), list(stage.params.arms)
-    budgets = [str(budget) for budget in stage.params.label_budgets]
+    budgets, counts = ([str(n) for n in of] for of in (stage.params.label_budgets, stage.params.minority_counts))
     is_rendered_sample = stage.params.data.raw_dir == "data/sample"
     out_dir = "results/compare"
     with stage.fresh(out_dir) as out:
-        side_by_side = out / "plots" / "samples.png"
-        draw_side_by_side(
-            side_by_side,
-            {name: load_class("data/arrays/train", name) for name in classes},
-            {name: load_class("data/arrays/synthetic", name) for name in classes},
+        side_by_side, backgrounds = out / "plots" / "samples.png", out / "plots" / "backgrounds.png"
+        train = {name: load_class("data/arrays/train", name) for name in classes}
+        draw_side_by_side(side_by_side, train, {name: load_class("data/arrays/synthetic", name) for name in classes})
+        draw_backgrounds(
+            backgrounds, train, {name: leaf_mask(images[:IMAGES_A_CLASS]) for name, images in train.items()}
         )
         finals = compare_predictions(
             {arm: f"results/classifier/{arm}" for arm in arms},
@@ -34,22 +37,24 @@ def run(stage: Stage) -> None:
                 "Real beside synthetic, the first of each": side_by_side,
                 "The joint GAN's training": "models/gan/joint/training.gif",
             },
+            audit_pictures={"What stands around the leaves": backgrounds},
+            sources=Sources(
+                sweep="results/sweep",
+                minority={count: f"results/minority/{count}" for count in counts},
+                filter="results/filter",
+                filtered="data/filtered",
+                filter_rules=stage.params.filter_synthetic.rules.model_dump(),
+            ),
             is_rendered_sample=is_rendered_sample,
             **stage.section,
         )
     stage.finals(finals, own_file=False)  # compare_predictions has written metrics.json
     names = ["render_sample"] if is_rendered_sample else []
-    names += [
-        "split",
-        "train_extractor",
-        "train_gan",
-        *(f"specialise_gan@{name}" for name in classes),
-        "generate",
-        "assess",
-    ]
-    names += [f"train_classifier@{arm}" for arm in arms] + [f"train_sgan@{budget}" for budget in budgets]
+    names += ["split", "train_extractor", "train_gan", *(f"specialise_gan@{name}" for name in classes)]
+    names += ["generate", "filter_synthetic", "assess", *(f"train_classifier@{arm}" for arm in arms), "sweep_mixture"]
+    names += [f"study_minority@{count}" for count in counts] + [f"train_sgan@{budget}" for budget in budgets]
     stage.execution = {name: json.loads((METRICS / f"{name}.json").read_text(encoding="utf-8")) for name in names}
-    for name in ("samples", "arms", "label_budget"):
+    for name in ("samples", "arms", "effects", "sweep", "label_budget"):
         stage.picture(f"{out_dir}/plots/{name}.png", f"{name}.png")
     stage.picture(f"{out_dir}/report.html", "report.html")
     print(summary(out_dir))

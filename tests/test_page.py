@@ -214,7 +214,7 @@ def test_page_is_self_contained_and_escaped(world):
     html = (world["out_dir"] / "report.html").read_text(encoding="utf-8")
     assert "http:" not in html and "https:" not in html and "<script" not in html
     sources = re.findall(r'src="([^"]{5})', html)
-    assert len(sources) == 4 + len(ARMS) + 1 and set(sources) == {"data:"}
+    assert len(sources) == 6 + len(ARMS) + 1 and set(sources) == {"data:"}
     assert "Real and &lt;synthetic&gt; leaves" in html and "<synthetic>" not in html
     verdict = (world["out_dir"] / "verdict.txt").read_text().splitlines()[0]
     assert re.sub(r"`([^`]*)`", r"<code>\1</code>", verdict).replace("'", "&#39;") in html

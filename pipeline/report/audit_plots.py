@@ -14,9 +14,15 @@ from pipeline.report.plots import MUTED, STYLE, _save, _short
 
 GREY = 128  # of what is masked
 
+IMAGES_A_CLASS = 4  # shown whole, as leaf alone and as background alone
+
 
 def draw_backgrounds(
-    path: str | Path, images: Mapping[str, np.ndarray], leaf_masks: Mapping[str, np.ndarray], *, columns: int = 4
+    path: str | Path,
+    images: Mapping[str, np.ndarray],
+    leaf_masks: Mapping[str, np.ndarray],
+    *,
+    columns: int = IMAGES_A_CLASS,
 ) -> None:
     """A row a class: the border colour of every image, dark to light; then images, their leaves, their backgrounds.
 

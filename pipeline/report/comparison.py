@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline import InputError
 from pipeline.measure.calibration import brier, calibration_floor, expected_calibration_error, reliability
-from pipeline.measure.effects import effects_among
+from pipeline.measure.effects import EFFECTS, effects_among
 from pipeline.measure.statistics import (
     METRICS,
     REFERENCES,
@@ -39,7 +39,9 @@ from pipeline.measure.verdict import (
     sgan_sentence,
 )
 from pipeline.report import html, page, plots, statistics_plots
+from pipeline.report.audit_section import Masked
 from pipeline.report.differences import Difference, describe_differences, difference_rows
+from pipeline.report.evidence import Setting, Sources, gather_evidence
 from pipeline.report.results import (
     Manifest,
     Predictions,
@@ -56,6 +58,7 @@ from pipeline.report.results import (
 )
 from pipeline.report.table import write_rows
 
+NO_SOURCES = Sources()
 SGAN, SUPERVISED, SUPERVISED_CLASSIC = "sgan", "supervised", "supervised_classic"
 
 
@@ -109,6 +112,8 @@ def compare_predictions(
     audit: str | Path | None = None,
     fidelity: str | Path | None = None,
     pictures: Mapping[str, str | Path] | None = None,
+    audit_pictures: Mapping[str, str | Path] | None = None,
+    sources: Sources = NO_SOURCES,
     is_rendered_sample: bool = False,
     seed: int = 42,
     resamples: int = 2000,
@@ -129,6 +134,8 @@ def compare_predictions(
         audit: audit.json of the split. `None`: no such section.
         fidelity: fidelity.json. `None`: no such section.
         pictures: title → PNG or GIF to show, in this order.
+        audit_pictures: The same for the part on the data.
+        sources: What other stages found beside the arms.
         is_rendered_sample: The raw set is the rendered sample; said wherever it is shown.
         seed: Of the resampling.
         resamples: Bootstrap resamples.
@@ -152,7 +159,7 @@ def compare_predictions(
     classes = list(classes)
     _check_arms(list(classifier_dirs))
     split = read_manifest(manifest)
-    shown = _existing(pictures or {})
+    shown, of_audit = _existing(pictures or {}), _existing(audit_pictures or {})
     found = {name: read_json(path) if path else {} for name, path in (("audit", audit), ("fidelity", fidelity))}
     curves = {arm: read_history(Path(d) / "history.csv") for arm, d in classifier_dirs.items()}
     resampling = {"resamples": resamples, "confidence": confidence, "seed": seed}
@@ -164,13 +171,19 @@ def compare_predictions(
         check_same_images({"classifier": first} | experiment.predictions)
 
     outcome = _judge(arms, budgets, split, classes, confidence, min_detectable, is_rendered_sample)
+    out_dir = Path(out_dir)
+    found_beside = gather_evidence(
+        sources, Setting(classes, split, out_dir / "plots", {**resampling, "min_detectable": min_detectable})
+    )
+    verdict, *details = outcome.sentences
+    sentences = [verdict, *(line for finding in found_beside.values() for line in finding.sentences), *details]
     metrics = _metrics(arms, budgets, outcome)
+    for finding in found_beside.values():
+        metrics |= finding.metrics
     rows = _rows(arms)
     for budget, experiment in budgets.items():
         rows += _rows(experiment, budget=budget)
 
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
     text = json.dumps(metrics, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     (out_dir / "metrics.json").write_text(text + "\n", encoding="utf-8")
     write_rows(out_dir / "comparison.csv", rows)
@@ -178,12 +191,12 @@ def compare_predictions(
     write_rows(out_dir / "effects.csv", difference_rows(arms.effects.values(), names=list(arms.effects)))
     test_counts = split.counts("test", classes)
     write_rows(out_dir / "recall.csv", _recall_rows(arms.statistics, test_counts))
-    (out_dir / "verdict.txt").write_text("\n".join(outcome.sentences) + "\n", encoding="utf-8")
+    (out_dir / "verdict.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
 
     drawn = _draw(out_dir / "plots", curves, arms, budgets, classes, test_counts, confidence)
     document = page.render(
         page.Contents(
-            sentences=outcome.sentences,
+            sentences=sentences,
             verdict=outcome.overall.verdict,
             verdict_label=LABELS[outcome.overall.verdict],
             candidate=outcome.candidate,
@@ -208,6 +221,12 @@ def compare_predictions(
             },
             budget_verdicts={budget: verdict.verdict for budget, verdict in outcome.by_budget.items()},
             tuning=tuning,
+            audit_pictures=of_audit,
+            masked=_masked(arms),
+            differences=difference_rows(arms.differences.values()),
+            effects=difference_rows(arms.effects.values(), names=list(arms.effects)),
+            matched=MATCHED_CONTROL[outcome.candidate],
+            sections={topic: finding.section for topic, finding in found_beside.items()},
         )
     )
     (out_dir / "report.html").write_text(document, encoding="utf-8")
@@ -252,6 +271,15 @@ def _minus(experiment: _Experiment, arm: str, control: str) -> dict[str, float]:
     return found | {
         f"macro_f1_minus_{control}_{k}": v for k, v in experiment.differences[arm, control].figures().items()
     }
+
+
+def _masked(arms: _Experiment) -> Masked | None:
+    """What is left of an arm when the background cannot help, by the effect named `background`."""
+    if "background" not in arms.effects:
+        return None
+    whole, masked = EFFECTS["background"]
+    of_masked, of_whole = (arms.statistics[arm].metrics["macro_f1"] for arm in (masked, whole))
+    return Masked(masked, of_masked.mean, of_masked.lower, of_masked.upper, whole, of_whole.mean, of_masked.n_test)
 
 
 def _check_arms(arms: list[str]) -> None:

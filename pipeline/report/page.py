@@ -14,6 +14,7 @@ from pipeline.report.fidelity_section import fidelity_section
 from pipeline.report.html import fill, inline
 from pipeline.report.plots import arm_color, arm_marker
 from pipeline.report.sgan_section import sgan_section
+from pipeline.report.statistics_section import statistics_section, verdict_rules
 from pipeline.report.template import PAGE, STYLE
 
 
@@ -39,6 +40,10 @@ class Contents(NamedTuple):
         tuning: label budget → rows of tuning.csv.
         audit_pictures: caption → PNG of the part on the data.
         masked: An arm with masked background beside the same with it. None: there is none.
+        differences: Rows of differences.csv.
+        effects: Rows of effects.csv.
+        matched: The control that lacks only the candidate's synthetic images.
+        sections: Topic of `evidence.TOPICS` → its section.
     """
 
     sentences: Sequence[str]
@@ -57,8 +62,12 @@ class Contents(NamedTuple):
     method: Mapping[str, Any]
     budget_verdicts: Mapping[str, str]
     tuning: Mapping[str, Sequence[Mapping[str, Any]]]
-    audit_pictures: Mapping[str, Path] = {}
-    masked: Masked | None = None
+    audit_pictures: Mapping[str, Path]
+    masked: Masked | None
+    differences: Sequence[Mapping[str, Any]]
+    effects: Sequence[Mapping[str, Any]]
+    matched: str
+    sections: Mapping[str, Markup]
 
 
 def render(contents: Contents) -> str:
@@ -71,6 +80,23 @@ def render(contents: Contents) -> str:
         style=Markup(STYLE),
         arms=arms,
         few_labels=_few_labels(contents),
+        how_sure=statistics_section(
+            candidate=contents.candidate,
+            matched=contents.matched,
+            differences=contents.differences,
+            effects=contents.effects,
+            arms=arms,
+            pictures=contents.plots,
+            test_groups=contents.test_groups,
+            num_classes=len(contents.classes),
+            confidence=contents.method["confidence"],
+        ),
+        rules=verdict_rules(
+            resamples=contents.method["resamples"],
+            confidence=contents.method["confidence"],
+            min_detectable=contents.method["min_detectable"],
+            min_units=MIN_UNITS,
+        ),
         images={name: inline(path) for name, path in contents.plots.items()},
         pictures={title: inline(path) for title, path in contents.pictures.items()},
         matrices=[name for name in contents.plots if name.startswith("confusion/")],
@@ -85,7 +111,6 @@ def render(contents: Contents) -> str:
         color=lambda arm: arm_color(arm, names),
         marker=arm_marker,
         percent=lambda share: f"{share:.0%}",
-        min_units=MIN_UNITS,
     )
 
 

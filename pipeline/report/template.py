@@ -131,6 +131,10 @@ does not touch zero is evidence.") }}
 {{ plot("recall", "Recall of each class for every arm") }}
 </section>
 
+{{ c.sections.get("recipe", "") }}
+{{ how_sure }}
+{{ data_section }}
+
 {% if pictures %}
 <section class="pictures">
 <h2>Leaves, real and synthetic</h2>
@@ -142,8 +146,11 @@ does not touch zero is evidence.") }}
 {% endif %}
 
 {{ fidelity }}
-
+{{ c.sections.get("copying", "") }}
+{{ c.sections.get("filtering", "") }}
+{{ c.sections.get("minority", "") }}
 {{ few_labels }}
+
 <section>
 <h2>What is mistaken for what</h2>
 <p class="note">Share of each true class in per cent, all seeds together, on test.</p>
@@ -157,8 +164,6 @@ does not touch zero is evidence.") }}
   "Mean over seeds; the band reaches from the worst to the best seed. Each seed's checkpoint is its best on val.") }}
 </section>
 
-{{ data_section }}
-
 <section>
 <h2>How this was measured</h2>
 <ul>
@@ -171,23 +176,11 @@ seeds
 <li>Checkpoints and the highlighted arm were chosen on val. The {{ c.method.n_test }} test images ({{ c.test_groups
 }} groups)
 were seen once, by the final predictions; no GAN, feature extractor or threshold has seen them.</li>
-<li>Intervals: {{ c.method.resamples }} paired resamples of seeds and of test images, drawn within each class and in
-whole
-groups, scaled to the variance of both sources and for the small number of seeds. {{ percent(c.method.confidence) }}
-each, not
-corrected for the number of comparisons.</li>
-<li>Rules, in this order. <em>Too little data</em>: fewer than {{ min_units }} independent test images.
-<em>Helps</em>: the interval of macro-F1's difference lies above zero against <code>real</code>,
-<code>balanced</code> and <code>classic</code>, so that balancing or classic augmentation is never counted as the
-GAN's merit. <em>Hurts</em>: it lies below zero against <code>real</code>, or against the control that lacks only
-the synthetic images. <em>Too little data</em>: undecided, and the interval to the control least surely beaten is
-wider than
-±{{ c.method.min_detectable }}. <em>No evidence</em>: otherwise.</li>
-<li>Classes with fewer train images than the mean class get a verdict on their recall, by the same rules.</li>
+{{ rules }}
 </ul>
 </section>
 <footer>Made by leafsynth. Figures: <code>metrics.json</code>, <code>comparison.csv</code>,
-<code>recall.csv</code>.</footer>
+<code>differences.csv</code>, <code>effects.csv</code>, <code>recall.csv</code>.</footer>
 </main>
 </body>
 </html>

@@ -1,0 +1,124 @@
+"""What other stages found beside the arms: each topic a section of the page, figures and, where it decides, a sentence.
+
+A topic is a function in `TOPICS`; one without its sources is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from pipeline.report.filter_plots import draw_filter
+from pipeline.report.filter_section import filter_section
+from pipeline.report.minority_plots import draw_minority
+from pipeline.report.minority_results import read_minority
+from pipeline.report.minority_section import minority_section
+from pipeline.report.results import Manifest
+from pipeline.report.sweep_plots import draw_sweep
+from pipeline.report.sweep_results import read_sweep
+from pipeline.report.sweep_section import sweep_section
+from pipeline.report.table import read_rows
+
+
+class Sources(NamedTuple):
+    """Where the stages left what they found.
+
+    Attributes:
+        sweep: Folder of `sweep_mixture`. None: no such section.
+        minority: Count → folder of `study_minority`; may be empty.
+        filter: Folder of `filter_synthetic`'s log. None: no such section.
+        filtered: Folder of the images that it accepted.
+        filter_rules: `filter_synthetic.rules` of params.yaml.
+    """
+
+    sweep: str | Path | None = None
+    minority: Mapping[str, str | Path] = {}
+    filter: str | Path | None = None
+    filtered: str | Path | None = None
+    filter_rules: Mapping[str, Any] = {}
+
+
+class Finding(NamedTuple):
+    """One topic.
+
+    Attributes:
+        section: Its HTML.
+        sentences: For the verdict's box and verdict.txt.
+        metrics: For metrics.json.
+    """
+
+    section: Markup
+    sentences: Sequence[str] = ()
+    metrics: Mapping[str, float] = {}
+
+
+class Setting(NamedTuple):
+    """What every topic needs to know of the comparison.
+
+    Attributes:
+        classes: Class names.
+        split: The split's manifest.
+        plots: Folder to draw into.
+        judging: seed, resamples, confidence and min_detectable, as of `compare_predictions`.
+    """
+
+    classes: Sequence[str]
+    split: Manifest
+    plots: Path
+    judging: Mapping[str, Any]
+
+
+def _recipe(sources: Sources, setting: Setting) -> Finding | None:
+    if sources.sweep is None:
+        return None
+    sweep = read_sweep(sources.sweep, classes=setting.classes, manifest=setting.split, **setting.judging)
+    picture = setting.plots / "sweep.png"
+    draw_sweep(picture, sweep.choice, sweep.test, confidence=sweep.confidence)
+    return Finding(sweep_section(sweep, picture), [sweep.recommendation.sentence], sweep.metrics)
+
+
+def _minority(sources: Sources, setting: Setting) -> Finding | None:
+    if not sources.minority:
+        return None
+    studies = read_minority(sources.minority, classes=setting.classes, manifest=setting.split, **setting.judging)
+    picture = setting.plots / "minority.png"
+    draw_minority(picture, studies)
+    return Finding(
+        minority_section(studies, picture), metrics={key: value for s in studies for key, value in s.metrics.items()}
+    )
+
+
+def _filtering(sources: Sources, setting: Setting) -> Finding | None:
+    if sources.filter is None or sources.filtered is None:
+        return None
+    drawn = draw_filter(setting.plots, sources.filter, sources.filtered)
+    return Finding(
+        filter_section(
+            read_rows(Path(sources.filter) / "acceptance.csv"),
+            shares=sources.filter_rules,
+            funnel=drawn.get("funnel"),
+            examples=drawn.get("examples"),
+        )
+    )
+
+
+# topic, which is its place on the page → what finds it
+TOPICS: dict[str, Callable[[Sources, Setting], Finding | None]] = {
+    "recipe": _recipe,
+    "filtering": _filtering,
+    "minority": _minority,
+}
+
+
+def gather_evidence(sources: Sources, setting: Setting) -> dict[str, Finding]:
+    """Topic → what was found, in the order of `TOPICS`, of those topics that have sources.
+
+    Raises:
+        InputError: A file is missing or malformed.
+    """
+    setting.plots.mkdir(parents=True, exist_ok=True)
+    found = {topic: find(sources, setting) for topic, find in TOPICS.items()}
+    return {topic: finding for topic, finding in found.items() if finding is not None}
