@@ -50,7 +50,7 @@ no leaf. Val was left whole: it chose the checkpoints of the GAN and of all thre
 as this would not have had.</li>
 <li>The images to keep were drawn once, at random, without regard for photos of one leaf, and the GAN was trained
 once. The intervals cover other training seeds of the classifier and other test images, not another draw or another
-GAN.</li>
+GAN; none is corrected for the number of counts tried.</li>
 </ul>
 </section>
 """
