@@ -121,7 +121,8 @@ def name_pattern(names: Sequence[str], labels: np.ndarray) -> dict | None:
     """The pattern of NAME_PATTERNS that puts most images into groups of two or more, if it is plausible.
 
     Plausible: at least half of all images lie in such groups, there are three of them or more, none holds more than a
-    fifth of the images nor more than MAX_PHOTOS, hardly any spans classes, and the numbers or letters behind the name count from their beginning.
+    fifth of the images nor more than MAX_PHOTOS, hardly any spans classes, and the numbers or letters behind the name
+    count from their beginning.
     """
     best: dict | None = None
     hexadecimal = "hex" in capture_numbers(names)[0]
