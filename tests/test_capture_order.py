@@ -73,8 +73,10 @@ def test_leaves_in_names_are_found_and_the_pattern_groups_them(what, names):
         [f"thumb_{i:x}.jpg" for i in range(1, 200)],
         [f"scan_2022-{m:02d}-{d:02d}.jpg" for m in range(1, 9) for d in range(11, 28)],
         [f"IMG_{i:04d}.jpg" for i in range(100)] + ["IMG_0003_1.jpg", "IMG_0007_1.jpg"],
+        [f"plot{k}_{i}.jpg" for k in "abcd" for i in range(1, 11)],
+        [f"plot{k}_{i}.jpg" for k in "abcdefgh" for i in range(1, 41)],
     ],
-    ids=["list", "brackets", "short", "time", "hex", "dates", "two copies"],
+    ids=["list", "brackets", "short", "time", "hex", "dates", "two copies", "four plots", "large plots"],
 )
 def test_mere_numbering_is_no_pattern_of_leaves(names):
     assert name_pattern(names, one_class(len(names))) is None

@@ -397,3 +397,18 @@ def test_the_probe_measures_something():
         load_params(ROOT / "params.yaml"), num_classes=3, img_resolution=32, device="cpu"
     )
     assert all(0.5 < value < 1e6 for value in speed)
+
+
+def test_leaves_in_file_names_are_hinted_at(repo, tmp_path, capsys):
+    raw = tmp_path / "named"
+    for name in ("rust", "scab"):
+        (raw / name).mkdir(parents=True)
+        for i in range(12):
+            for k in "ab":
+                pixels = np.random.default_rng([len(name), i, ord(k)]).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(raw / name / f"{name}{i}{k}.png")
+    assert cli.main(["init", str(raw), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "48 images in 24 groups of 2" in out and "split.group_pattern" in out
+    assert cli.main(["init", str(raw), "--dry-run", "--group-pattern", r"^([a-z]+\d+)"]) == 0
+    assert "groups of 2" not in capsys.readouterr().out

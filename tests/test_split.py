@@ -358,3 +358,35 @@ def test_plantvillage_leaves_stay_whole(tmp_path: Path, root: Path) -> None:
         assert abs(counts["test"] / counts["kept"] - 0.2) < 0.03
     assert audit["groups"]["csv"]["unknown_files"] == []
     assert audit["groups"]["csv"]["images_without_row"] == 0
+
+
+def test_turned_copies_stay_on_one_side_and_across_classes_are_suspected(tmp_path: Path) -> None:
+    raw = make_set(tmp_path / "raw", rust=20, scab=20)
+    for i in range(10):
+        leaf(*b"rust", i).transpose(Image.Transpose.ROTATE_270).save(raw / "rust" / f"turned_{i:02d}.png")
+    leaf(*b"scab", 3).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(raw / "rust" / "mirrored.png")
+    audit = run(raw, tmp_path, ["rust", "scab"])
+    sides = {row["source"]: row["split"] for row in rows_of(tmp_path)}
+    assert all(sides[f"rust/turned_{i:02d}.png"] == sides[f"rust/rust_{i:02d}.png"] for i in range(10))
+    assert sides["rust/mirrored.png"] == sides["scab/scab_03.png"]
+    assert audit["groups"]["merged_by_near_duplicates"] == 11 == len(audit["near_duplicates"])
+    (suspected,) = audit["suspected_label_conflicts"]
+    assert (suspected["a"], suspected["b"]) == ("rust/mirrored.png", "scab/scab_03.png")
+    assert suspected["orientation"] == "mirrored"
+
+
+def test_groups_that_near_duplicates_miss_are_counted_and_leaves_in_names_hinted_at(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for name in ("rust", "scab"):
+        (raw / name).mkdir(parents=True)
+        for i in range(12):
+            leaf(*name.encode(), i).save(raw / name / f"{name}{i:02d}_1.png")
+            again = leaf(*name.encode(), i) if i < 2 else leaf(*name.encode(), i, 1)  # two leaves are known again
+            again.resize((30, 30)).save(raw / name / f"{name}{i:02d}_2.png")
+    hint = run(raw, tmp_path / "without", ["rust", "scab"])["group_hints"]
+    assert hint["name_pattern"]["groups"] == 24 and hint["name_pattern"]["pattern"] in hint["sentences"][0]
+    assert hint["sentences"][0] in (tmp_path / "without/split/audit.md").read_text(encoding="utf-8")
+    audit = run(raw, tmp_path / "with", ["rust", "scab"], group_pattern=hint["name_pattern"]["pattern"])
+    assert audit["group_hints"]["sentences"] == []
+    assert audit["groups"]["count"] == audit["groups"]["pairs_given"] == 24
+    assert audit["groups"]["pairs_missed_by_near_duplicates"] == 20

@@ -23,6 +23,7 @@ SHUFFLES = 1999
 SIGNIFICANCE = 0.05  # for all classes together
 ALIKE = 0.95  # neighbours at least this much nearer to each other than shuffled ones: less is no leaf twice
 MIN_IMAGES = 12  # of a class, to be tested
+MAX_PHOTOS = 30  # more under one name are a place or a day, not a leaf
 _RINGS = 4
 
 _UNIQUE_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{16,}", re.IGNORECASE)
@@ -120,7 +121,8 @@ def name_pattern(names: Sequence[str], labels: np.ndarray) -> dict | None:
     """The pattern of NAME_PATTERNS that puts most images into groups of two or more, if it is plausible.
 
     Plausible: at least half of all images lie in such groups, there are three of them or more, none holds more than a
-    fifth of the images, none spans classes, and the numbers or letters behind the name count from their beginning.
+    fifth of the images nor more than MAX_PHOTOS, hardly any spans classes, and the numbers or letters behind the name
+    count from their beginning.
     """
     best: dict | None = None
     hexadecimal = "hex" in capture_numbers(names)[0]
@@ -141,7 +143,7 @@ def name_pattern(names: Sequence[str], labels: np.ndarray) -> dict | None:
         if (
             len(several) >= 3
             and images * 2 >= len(names)
-            and largest * 5 <= len(names)
+            and largest <= min(MAX_PHOTOS, len(names) / 5)
             and one_class >= 0.9 * len(several)
             and ("/" in pattern or counting >= 0.7 * len(several))
             and (best is None or images > best["images"])
