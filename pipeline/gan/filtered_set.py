@@ -102,7 +102,8 @@ def write_filtered_set(
     count = images_per_class(target, int(counts.max()))
     limit = math.ceil(count * max_candidates_factor)
     shape = (count, *store.images.shape[1:])
-    filtered_store.mkdir(parents=True, exist_ok=True)
+    for folder in (filtered_store, log_dir):
+        folder.mkdir(parents=True, exist_ok=True)
     pixels = {name: RowFile(filtered_store / f"{name}.npy", shape, np.uint8) for name in store.classes}
     judged: dict[str, list[Candidate]] = {}
     workers = workers or torch.get_num_threads()
@@ -118,7 +119,6 @@ def write_filtered_set(
                 )
                 (filtered_dir / name).mkdir(parents=True)
                 rejected_dir = log_dir / "rejected" / name
-                rejected_dir.mkdir(parents=True)
                 pixels[name].create()
                 seen = judged[name] = []
                 accepted = rejected = 0
@@ -133,6 +133,7 @@ def write_filtered_set(
                             if rule is None:
                                 kept.append(i)
                             elif rejected < EXAMPLES:
+                                rejected_dir.mkdir(parents=True, exist_ok=True)
                                 _write_images(rejected_dir, name, images, [i], first)
                                 rejected += 1
                         _write_images(filtered_dir / name, name, images, kept, first)
