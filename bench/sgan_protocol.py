@@ -15,6 +15,14 @@ import numpy as np
 from pipeline.images.seeding import numpy_rng
 from pipeline.images.store import Store
 
+METHODS = ["sgan", "supervised", "supervised_classic", "sgan_classic"]
+PAIRS = (
+    ("sgan", "supervised"),  # with flips at most: the worth of the unlabelled images
+    ("sgan_classic", "supervised_classic"),  # the same with classic augmentation
+    ("sgan", "supervised_classic"),
+    ("sgan_classic", "supervised"),  # of unlabelled images and augmentation together
+)
+
 
 def first_of_each_class(store: Store, count: int, *, seed: int, purpose: str) -> np.ndarray:
     """`count` rows of each class (or all it has), drawn by (seed, purpose, class); ascending."""
@@ -41,23 +49,23 @@ def measure(train: Store, val: Store, test: Store, *, seeds: list[int], settings
         settings: Further arguments of `train_sgan`.
 
     Returns:
-        accuracy (method → one a seed), mean, difference (`sgan_minus_<method>` → mean, lowest, highest, by seed),
-        tried (settings with their scores on val), image counts, seconds, settings.
+        accuracy (method → one a seed), mean, difference (`<method>_minus_<method>` of PAIRS → mean, lowest,
+        highest, by seed), tried (settings with their scores on val), image counts, seconds, settings.
     """
     from pipeline.learn.sgan import train_sgan
     from pipeline.learn.trained import predict
 
     began = time.monotonic()
-    result = train_sgan(train, val, seeds=seeds, **settings)
+    result = train_sgan(train, val, seeds=seeds, methods=METHODS, **settings)
     seconds = time.monotonic() - began
     accuracy: dict[str, list[float]] = {}
     for trained in result.trained:
         right = predict(trained.model, test.images).argmax(axis=1) == test.labels
         accuracy.setdefault(trained.method, []).append(round(float(right.mean()), 4))
     difference = {}
-    for method in (m for m in accuracy if m != "sgan"):
-        by_seed = np.subtract(accuracy["sgan"], accuracy[method])
-        difference[f"sgan_minus_{method}"] = {
+    for mine, other in PAIRS:
+        by_seed = np.subtract(accuracy[mine], accuracy[other])
+        difference[f"{mine}_minus_{other}"] = {
             "mean": round(float(by_seed.mean()), 4),
             "lowest": round(float(by_seed.min()), 4),
             "highest": round(float(by_seed.max()), 4),
