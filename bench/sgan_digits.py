@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.digits import load
 from bench.machine import describe
-from bench.sgan_protocol import first_of_each_class, measure, rows_of, told
+from bench.sgan_protocol import METHODS, first_of_each_class, measure, rows_of, told
 from pipeline.images.store import Store
 from pipeline.images.transforms import POLICIES
 
@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--set", type=json.loads, default={}, help='other settings, as JSON: {"steps": 500}')
     parser.add_argument("--tune", action="store_true", help="test on val: what settings are compared by")
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
@@ -81,7 +82,12 @@ def main() -> None:
     train, val, test = stores()
     settings = SETTINGS | {"device": arguments.device} | arguments.set
     figures = measure(
-        train, val, val if arguments.tune else test, seeds=list(range(arguments.seeds)), settings=settings
+        train,
+        val,
+        val if arguments.tune else test,
+        seeds=list(range(arguments.seeds)),
+        settings=settings,
+        methods=arguments.methods,
     )
     print(told(figures))
     if arguments.json:

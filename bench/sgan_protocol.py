@@ -8,12 +8,21 @@ training (Oliver et al. 2018, section 4.6).
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from pipeline.images.seeding import numpy_rng
 from pipeline.images.store import Store
+
+METHODS = ["sgan", "supervised", "supervised_classic", "sgan_classic"]
+PAIRS = (
+    ("sgan", "supervised"),  # with flips at most: the worth of the unlabelled images
+    ("sgan_classic", "supervised_classic"),  # the same with classic augmentation
+    ("sgan", "supervised_classic"),
+    ("sgan_classic", "supervised"),  # of unlabelled images and augmentation together
+)
 
 
 def first_of_each_class(store: Store, count: int, *, seed: int, purpose: str) -> np.ndarray:
@@ -30,7 +39,15 @@ def rows_of(store: Store, rows: np.ndarray) -> Store:
     return Store(store.images[rows], store.labels[rows], [store.files[row] for row in rows], store.classes)
 
 
-def measure(train: Store, val: Store, test: Store, *, seeds: list[int], settings: dict[str, Any]) -> dict[str, Any]:
+def measure(
+    train: Store,
+    val: Store,
+    test: Store,
+    *,
+    seeds: list[int],
+    settings: dict[str, Any],
+    methods: Sequence[str] = METHODS,
+) -> dict[str, Any]:
     """Train every method, predict test, and compare seed by seed.
 
     Args:
@@ -39,25 +56,26 @@ def measure(train: Store, val: Store, test: Store, *, seeds: list[int], settings
         test: Predicted once.
         seeds: One training of each method each.
         settings: Further arguments of `train_sgan`.
+        methods: Those to train; each one's figures are the same whatever the others.
 
     Returns:
-        accuracy (method → one a seed), mean, difference (`sgan_minus_<method>` → mean, lowest, highest, by seed),
-        tried (settings with their scores on val), image counts, seconds, settings.
+        accuracy (method → one a seed), mean, difference (`<method>_minus_<method>` of PAIRS → mean, lowest,
+        highest, by seed), tried (settings with their scores on val), image counts, seconds, settings.
     """
     from pipeline.learn.sgan import train_sgan
     from pipeline.learn.trained import predict
 
     began = time.monotonic()
-    result = train_sgan(train, val, seeds=seeds, **settings)
+    result = train_sgan(train, val, seeds=seeds, methods=list(methods), **settings)
     seconds = time.monotonic() - began
     accuracy: dict[str, list[float]] = {}
     for trained in result.trained:
         right = predict(trained.model, test.images).argmax(axis=1) == test.labels
         accuracy.setdefault(trained.method, []).append(round(float(right.mean()), 4))
     difference = {}
-    for method in (m for m in accuracy if m != "sgan"):
-        by_seed = np.subtract(accuracy["sgan"], accuracy[method])
-        difference[f"sgan_minus_{method}"] = {
+    for mine, other in ((mine, other) for mine, other in PAIRS if {mine, other} <= set(methods)):
+        by_seed = np.subtract(accuracy[mine], accuracy[other])
+        difference[f"{mine}_minus_{other}"] = {
             "mean": round(float(by_seed.mean()), 4),
             "lowest": round(float(by_seed.min()), 4),
             "highest": round(float(by_seed.max()), 4),

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import describe
-from bench.sgan_protocol import first_of_each_class, measure, rows_of, told
+from bench.sgan_protocol import METHODS, first_of_each_class, measure, rows_of, told
 from pipeline.images.split import split_images
 from pipeline.images.store import Store, load_store
 from pipeline.params import load_params
 
 LABELS = 10  # a class; val has as many
-CHANGES: dict[str, Any] = {"label_budget": LABELS, "steps": 600, "eval_every": 60}  # to params.yaml's train_sgan
+CHANGES: dict[str, Any] = {"label_budget": LABELS, "steps": 200, "eval_every": 40}  # to params.yaml's train_sgan
 
 
 def stores(data: Path, groups: str | None) -> tuple[Store, Store, Store]:
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--set", type=json.loads, default={}, help='other settings, as JSON: {"steps": 500}')
     parser.add_argument("--tune", action="store_true", help="test on val: what settings are compared by")
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
@@ -53,7 +54,9 @@ def main() -> None:
     settings |= arguments.set
     seeds = list(range(arguments.seeds))
     del settings["seeds"]
-    figures = measure(train, val, val if arguments.tune else test, seeds=seeds, settings=settings)
+    figures = measure(
+        train, val, val if arguments.tune else test, seeds=seeds, settings=settings, methods=arguments.methods
+    )
     print(told(figures))
     if arguments.json:
         figures = {"data": arguments.data.name, "classes": train.classes, **figures}

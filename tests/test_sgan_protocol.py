@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.sgan_digits import LABELS, stores
-from bench.sgan_protocol import first_of_each_class, measure, rows_of
+from bench.sgan_protocol import PAIRS, first_of_each_class, measure, rows_of
 from pipeline.images.store import Store
 
 
@@ -45,12 +45,13 @@ def test_figures_are_those_of_the_predictions():
     }  # fmt: skip
     figures = measure(store, store, store, seeds=[3, 4], settings=settings)
     assert {name: len(values) for name, values in figures["accuracy"].items()} == {
-        "sgan": 2, "supervised": 2, "supervised_classic": 2,
+        "sgan": 2, "supervised": 2, "supervised_classic": 2, "sgan_classic": 2,
     }  # fmt: skip
-    for method in ("supervised", "supervised_classic"):
-        told = figures["difference"][f"sgan_minus_{method}"]
-        by_seed = np.subtract(figures["accuracy"]["sgan"], figures["accuracy"][method])
+    assert set(PAIRS) >= {("sgan", "supervised"), ("sgan_classic", "supervised_classic")}
+    for mine, other in PAIRS:
+        told = figures["difference"][f"{mine}_minus_{other}"]
+        by_seed = np.subtract(figures["accuracy"][mine], figures["accuracy"][other])
         assert told["by_seed"] == pytest.approx(list(by_seed), abs=1e-4)
         assert told["lowest"] <= told["mean"] <= told["highest"]
     assert figures["images"] == {"labelled": 6, "train": 24, "val": 24, "test": 24}
-    assert len(figures["tried"]) == 6 and sum(t["chosen"] for t in figures["tried"]) == 3
+    assert len(figures["tried"]) == 8 and sum(t["chosen"] for t in figures["tried"]) == 4

@@ -5,12 +5,15 @@ the same labelled batches, initial weights of D, optimiser, steps, averaging, ch
 the same number of settings to choose from on val (Oliver et al. 2018: baselines are usually reported too low).
 `supervised` lacks the unlabelled images and G, and nothing else. `supervised_classic` lacks them too, and has its
 images augmented by the downstream classifier's classic policy where the other two have flips alone: what a few
-lines of code give without any unlabelled image. G is no generator for export: one that helps D is a bad one.
+lines of code give without any unlabelled image. `sgan_classic`, for benches, has that policy on labelled and
+unlabelled images alike, and so differs from `supervised_classic` as `sgan` does from `supervised`.
+G is no generator for export: one that helps D is a bad one.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,9 +85,16 @@ class _Pool(NamedTuple):
     def classic_batch(self, step: int) -> tuple[Tensor, Tensor]:
         """The images of `labelled_batch`, augmented at full size by the classic policy and not by flips."""
         rows = self.draw("labelled batch", self.labelled_rows, step)[1]
-        batch = np.stack([self.policy(self.pixels[row], self.seed, step, i) for i, row in enumerate(rows)])
-        images = self.scale(to_pixels(batch, self.images.device))
-        return images, self.labels[torch.from_numpy(rows).to(self.labels.device)]
+        return self._classic(rows, step), self.labels[torch.from_numpy(rows).to(self.labels.device)]
+
+    def classic_unlabelled_batch(self, step: int) -> Tensor:
+        """The images of `unlabelled_batch`, augmented so."""
+        rows = self.draw("unlabelled batch", np.arange(len(self.images)), step)[1]
+        return self._classic(rows, step, 1)  # not the draws of the labelled images
+
+    def _classic(self, rows: np.ndarray, step: int, *kind: int) -> Tensor:
+        batch = np.stack([self.policy(self.pixels[row], self.seed, step, i, *kind) for i, row in enumerate(rows)])
+        return self.scale(to_pixels(batch, self.images.device))
 
     def unlabelled_batch(self, step: int) -> Tensor:
         """(B, 3, R, R) images out of all of train, the labelled ones among them, as in the paper."""
@@ -149,7 +159,7 @@ def train_sgan(
         unlabelled_weight: Of the loss on unlabelled and generated images; the paper's is 1.
         flips: Mirrorings that labelled and unlabelled images get at random: horizontal, vertical.
         augment: Policy of `images/transforms.py` that `supervised_classic` gets in place of the flips.
-        methods: Keys of METHODS; None: all.
+        methods: Keys of METHODS; None: those that the pipeline compares.
         eval_every: Steps between two evaluations on val; the last step is evaluated always.
         device: cpu or cuda.
         report: Called with losses and val figures of a seed, and the step.
@@ -162,7 +172,7 @@ def train_sgan(
     """
     settings = {k: v for k, v in locals().items() if k not in ("train", "val", "report", "state_dir")}
     check_stores(train, val)
-    methods = list(METHODS) if methods is None else methods
+    methods = list(COMPARED) if methods is None else methods
     num_classes = len(train.classes)
     scale = PixelInput((0.5,) * 3, (0.5,) * 3, img_resolution).to(device)  # pixels to [-1, 1]
     chunks = np.array_split(train.images, len(train.labels) // 64 + 1)  # as floats at full size they would fill memory
@@ -324,7 +334,7 @@ class Sgan:
         self, D: Discriminator, pool: _Pool, *, lr: float, z_dim: int, channels: int, unlabelled_weight: float
     ) -> None:
         self.D, self.pool, self.unlabelled_weight = D, pool, unlabelled_weight
-        self.labelled_batch = pool.labelled_batch
+        self.labelled_batch, self.unlabelled_batch = pool.labelled_batch, pool.unlabelled_batch
         device = pool.images.device
         self.G = Generator(z_dim, pool.images.shape[-1], channels=channels)
         self.G.to(device, memory_format=torch.channels_last)
@@ -338,7 +348,7 @@ class Sgan:
         with torch.no_grad():
             fakes = self.G(self._z("z of D", step))
         # one pass for all three: without batch normalisation they do not mix
-        logits = self.D(torch.cat([images, self.pool.unlabelled_batch(step), fakes]))
+        logits = self.D(torch.cat([images, self.unlabelled_batch(step), fakes]))
         labelled_logits, real_logits, fake_logits = logits.chunk(3)
         labelled = labelled_loss(labelled_logits, labels)
         unlabelled = unlabelled_loss(real_logits, fake_logits)
@@ -348,7 +358,7 @@ class Sgan:
         """One step of G, D held fixed."""
         self.D.requires_grad_(False)
         with torch.no_grad():
-            features_real = self.D.features(self.pool.unlabelled_batch(step))
+            features_real = self.D.features(self.unlabelled_batch(step))
         loss = feature_matching_loss(features_real, self.D.features(self.G(self._z("z of G", step))))
         self.opt_G.zero_grad()
         loss.backward()
@@ -361,12 +371,24 @@ class Sgan:
         return z.to(self.pool.images.device)
 
 
+class SganClassic(Sgan):
+    """The same, with labelled and unlabelled images under the classic policy."""
+
+    def __init__(self, D: Discriminator, pool: _Pool, **settings: Any) -> None:
+        super().__init__(D, pool, **settings)
+        self.labelled_batch = pool.classic_batch
+        # both steps of D and G look at one batch: the policy is slow
+        self.unlabelled_batch = functools.lru_cache(maxsize=1)(pool.classic_unlabelled_batch)
+
+
 # name in predictions.csv -> what D minimises, and what else learns
 METHODS: dict[str, type[Sgan] | type[Supervised]] = {
     "sgan": Sgan,
     "supervised": Supervised,
     "supervised_classic": SupervisedClassic,
+    "sgan_classic": SganClassic,
 }
+COMPARED = ("sgan", "supervised", "supervised_classic")  # by the pipeline; benches may add the others
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
