@@ -18,7 +18,7 @@ def label_swaps(
     labels_val: np.ndarray,
     classes: list[str],
     *,
-    alpha: float = 0.01,
+    alpha: float = 0.05,
 ) -> dict[str, float]:
     """Which classes' synthetic images are recognised as another class.
 
