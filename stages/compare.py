@@ -2,6 +2,11 @@
 
 from stages._entry import METRICS, Stage, main
 
+BACKGROUNDS = (
+    "Each class's border colours, a stripe an image, from dark to light; and the first images of train: whole, the "
+    "leaf alone, the background alone"
+)
+
 
 def run(stage: Stage) -> None:
     import json
@@ -37,7 +42,7 @@ def run(stage: Stage) -> None:
                 "Real beside synthetic, the first of each": side_by_side,
                 "The joint GAN's training": "models/gan/joint/training.gif",
             },
-            audit_pictures={"What stands around the leaves": backgrounds},
+            audit_pictures={BACKGROUNDS: backgrounds},
             sources=Sources(
                 sweep="results/sweep",
                 minority={count: f"results/minority/{count}" for count in counts},
