@@ -195,17 +195,16 @@ def test_a_killed_sweep_trains_no_finished_mixture_again(project, tmp_path, monk
 
 def test_images_taken_away_reach_neither_the_gan_nor_its_score_nor_the_classifiers(project, monkeypatch):
     from pipeline.gan import training_loop
+    from pipeline.learn import features
 
     given: dict[str, list[np.ndarray]] = {"gan": [], "score": [], "classifiers": []}
     train_gan, train_one = training_loop.train, training_sets.train_classifier
+    extract = features.penultimate_features
     sets = []
 
     def watched_gan(images, classes, out_dir, **kwargs):
         given["gan"] += list(images.values())
         assert kwargs.get("init") is None
-        score = kwargs["score"]
-        extract = score.extract
-        score.extract = lambda pictures: (given["score"].append(pictures), extract(pictures))[1]
         assert kwargs["total_kimg"] == 0.032
         return train_gan(images, classes, out_dir, **kwargs)
 
@@ -213,6 +212,11 @@ def test_images_taken_away_reach_neither_the_gan_nor_its_score_nor_the_classifie
         sets.append(store)
         return train_one(store, val, **kwargs)
 
+    def watched_features(model, images):
+        given["score"].append(images)
+        return extract(model, images)
+
+    monkeypatch.setattr(features, "penultimate_features", watched_features)
     monkeypatch.setattr(training_loop, "train", watched_gan)
     monkeypatch.setattr(training_sets, "train_classifier", watched_classifier)
     run(study_minority, "3")
@@ -223,7 +227,8 @@ def test_images_taken_away_reach_neither_the_gan_nor_its_score_nor_the_classifie
     assert len(removed) == SIDES["train"][1] - 3
     seen = {name: {image.tobytes() for array in arrays for image in array} for name, arrays in given.items()}
     assert seen["gan"] == kept_bytes
-    assert seen["score"] and not seen["score"] & removed
+    val = {image.tobytes() for image in load_store("data/arrays/val", CLASSES).images}
+    assert val <= seen["score"] and not seen["score"] & removed
     whole, shrunk, restored = ({image.tobytes() for image in store.images} for store in sets)
     assert removed < whole and shrunk == kept_bytes and not restored & removed
     assert [np.bincount(store.labels).tolist() for store in sets] == [[12, 7, 5], [12, 3, 5], [12, 7, 5]]
