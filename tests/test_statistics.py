@@ -158,6 +158,18 @@ def test_p_and_interval_say_the_same():
     assert given.p == pytest.approx(0.05) and given.at(0.95)[:3] == pytest.approx(given[:3])
 
 
+def test_tails_of_a_recall_allow_for_the_seeds():
+    """Verdicts on several classes use wider intervals, whose tails few seeds know little of."""
+    labels, predicted = simulate(np.random.default_rng(14), (40, 40, 40, 40), num_seeds=3, seed_sd=0.1)
+    d = compare_arms(labels, predicted, classes=CLASSES)["synthetic"].differences["real"]
+    for name in CLASSES:
+        recall = d[f"recall/{name}"]
+        assert recall.tail_dof <= recall.dof and recall.at(0.95)[:3] == pytest.approx(recall[:3])
+        assert recall.at(0.99).half_width >= recall._replace(tail_dof=None).at(0.99).half_width
+    assert any(d[f"recall/{name}"].tail_dof < 0.5 * d[f"recall/{name}"].dof for name in CLASSES)
+    assert d["macro_f1"].tail_dof is None
+
+
 def test_detectable_difference_is_found_in_four_of_five():
     """Normal differences with a known standard error, whose t interval is asked."""
     rng = np.random.default_rng(12)

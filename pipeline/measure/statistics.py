@@ -20,7 +20,9 @@ cases in radiology has the same layout and the same sum (Obuchowski and Rockette
 denominator degrees of freedom methods for multiple observer ROC analysis"), with c = 1. From three or five seeds
 V_seeds is so uncertain that it falls below V_shared about as often as not, and an interval that then takes seeds for
 harmless is too narrow. c = 3/4 gives means over classes the coverage that they claim; for the recall of one class c
-is 1/2, since a training leans to some classes of its own, which cancels in a mean. See bench/results/coverage.json.
+is 1/2, since a training leans to some classes of its own, which cancels in a mean. How far out the tails of a recall
+reach is known worse still, so its intervals of more than 95%, which verdicts on several classes need, take the degrees
+of freedom with all of V_seeds as the seeds' part. See bench/results/coverage.json.
 
 The interval is Student's t around the mean over seeds, with Satterthwaite's degrees of freedom: those of the seeds,
 and those of each class by itself, because macro-F1 gives the three images of a rare class as much weight as the
@@ -57,6 +59,7 @@ class Interval(NamedTuple):
         standard_error: Of the mean, over test images and seeds. NaN: not given; then the interval is taken for a
             normal one of 95%.
         dof: Degrees of freedom of the standard error.
+        tail_dof: Those of an interval of more than 95%; `None`: the same.
     """
 
     mean: float
@@ -66,6 +69,7 @@ class Interval(NamedTuple):
     n_seeds: int
     standard_error: float = float("nan")
     dof: float = float("inf")
+    tail_dof: float | None = None
 
     @property
     def half_width(self) -> float:
@@ -78,14 +82,17 @@ class Interval(NamedTuple):
 
     @property
     def p(self) -> float:
-        """Two-sided, of no difference; below 1 - c exactly where the interval of confidence c leaves 0 out."""
+        """Two-sided, of no difference; below 1 - c exactly where the interval of confidence c leaves 0 out.
+
+        With `tail_dof` so for c up to 95%.
+        """
         if self._error == 0:
             return float(self.mean == 0)
         return float(2 * stdtr(min(self.dof, 1e9), -abs(self.mean) / self._error))
 
     def at(self, confidence: float) -> Interval:
         """The same difference with an interval of another confidence."""
-        reach = _t(0.5 + confidence / 2, self.dof) * self._error
+        reach = _t(0.5 + confidence / 2, self._dof_at(confidence)) * self._error
         return self._replace(lower=max(self.mean - reach, -1.0), upper=min(self.mean + reach, 1.0))
 
     def detectable(self, confidence: float = 0.95) -> float:
@@ -94,7 +101,11 @@ class Interval(NamedTuple):
         (t_(1-α/2) + t_0.8) standard errors (Cohen 1988, "Statistical power analysis", chapter 2, with the
         experiment's own standard error): 1.4 times the half-width where degrees of freedom are many.
         """
-        return float((_t(0.5 + confidence / 2, self.dof) + _t(POWER, self.dof)) * self._error)
+        dof = self._dof_at(confidence)
+        return float((_t(0.5 + confidence / 2, dof) + _t(POWER, dof)) * self._error)
+
+    def _dof_at(self, confidence: float) -> float:
+        return self.dof if self.tail_dof is None or confidence < 0.95 + 1e-9 else self.tail_dof
 
 
 class ArmStatistics(NamedTuple):
@@ -224,7 +235,7 @@ def compare_arms(
     shares = _class_shares(labels, len(classes), len(extra))
 
     def intervals(r: _Replicates, n_seeds: int, is_difference: bool) -> dict[str, Interval]:
-        error, dof = _standard_error(r, units, shares, max(n_seeds - 1, 1))
+        error, dof, tail_dof = _standard_error(r, units, shares, max(n_seeds - 1, 1))
         lower, upper = _student(r.point, error, dof, confidence)
         if is_difference:
             lower, upper = np.maximum(lower, -1.0), np.minimum(upper, 1.0)
@@ -237,7 +248,11 @@ def compare_arms(
             )
         return {
             name: Interval(
-                *map(float, (r.point[i], lower[i], upper[i])), len(labels), n_seeds, *map(float, (error[i], dof[i]))
+                *(float(v[i]) for v in (r.point, lower, upper)),
+                len(labels),
+                n_seeds,
+                *(float(v[i]) for v in (error, dof)),
+                float(tail_dof[i]) if name.startswith("recall/") else None,
             )
             for i, name in enumerate(metric_names)
         }
@@ -388,8 +403,8 @@ def _class_shares(labels: np.ndarray, num_classes: int, num_extra: int) -> np.nd
 
 def _standard_error(
     r: _Replicates, units: np.ndarray, shares: np.ndarray, seed_dof: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(Q,) standard errors and degrees of freedom. See the module's docstring for the formula."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(Q,) standard errors, degrees of freedom, and those of the tails. See the module's docstring for the formula."""
     images, seeds, both = (x.var(axis=0) for x in (r.images, r.seeds, r.both))
     shared = np.maximum(both - images - seeds, 0.0)
     taken_off = np.full(len(shared), SHARED_TAKEN_OFF)
@@ -416,9 +431,12 @@ def _standard_error(
     # Satterthwaite: dof = V² / sum(V_i² / dof_i); linearised variances share the resampled one among the classes
     total = of_class.sum(0)
     portion = np.divide(of_class, total, out=np.zeros_like(of_class), where=total > 0)
-    spread = ((images * portion) ** 2 / dof_of_class).sum(0) + seeds_alone**2 / seed_dof
-    dof = np.divide(variance**2, spread, out=np.full(len(variance), 1e6), where=spread > 0)
-    return np.sqrt(variance), np.maximum(dof, 1.0)
+    of_images = ((images * portion) ** 2 / dof_of_class).sum(0)
+    dof, tail_dof = (
+        np.maximum(np.divide(variance**2, spread, out=np.full(len(variance), 1e6), where=spread > 0), 1.0)
+        for spread in (of_images + seeds_alone**2 / seed_dof, of_images + seeds**2 / seed_dof)
+    )
+    return np.sqrt(variance), dof, np.minimum(dof, tail_dof)
 
 
 def _t(probability: float, dof: ArrayLike) -> np.ndarray:
