@@ -71,7 +71,6 @@ def diversity_report(
     metrics: dict[str, float] = {}
     for k, name in enumerate(classes):
         train, val, synthetic = (rows[k] for rows in rows_of)
-        spreads = {}
         for space, arrays in spaces.items():
             of_train = _spread(arrays[0][train])
             if not of_train:
@@ -80,24 +79,27 @@ def diversity_report(
             if floor is not None:
                 metrics[f"spread_val_{space}/{name}"] = floor / of_train
             if len(synthetic) > 1:
-                spreads[space] = _spread(arrays[2][synthetic]) / of_train
-                metrics[f"spread_{space}/{name}"] = spreads[space]
-        duplicates = expected = 0.0
+                metrics[f"spread_{space}/{name}"] = _spread(arrays[2][synthetic]) / of_train
         if len(synthetic) > 1 and len(pooled):
             own = thumbnails_synthetic[_thinned(synthetic)]
             limit = NEAR * np.quantile(enough[k] if len(enough[k]) >= MIN_PAIRS else pooled, CLOSEST)
-            duplicates = float((_apart(own).min(axis=1) <= limit).mean())
-            expected = _expected(real[k] <= limit, len(own)) if len(enough[k]) else 0.0
-            metrics[f"duplicates/{name}"] = duplicates
-            metrics[f"duplicates_expected/{name}"] = expected
+            metrics[f"duplicates/{name}"] = float((_apart(own).min(axis=1) <= limit).mean())
+            metrics[f"duplicates_expected/{name}"] = _expected(real[k] <= limit, len(own)) if len(enough[k]) else 0.0
         if len(synthetic):
-            flat = any(
-                spread < LEAST_SPREAD * min(1.0, metrics.get(f"spread_val_{space}/{name}", 1.0))
-                for space, spread in spreads.items()
-            )
-            repeats = duplicates - expected > MOST_DUPLICATES
-            metrics[f"collapsed/{name}"] = float(len(synthetic) >= MIN_IMAGES and (flat or repeats))
+            seen = any(is_flat(metrics, space, name) for space in spaces) or is_repeating(metrics, name)
+            metrics[f"collapsed/{name}"] = float(len(synthetic) >= MIN_IMAGES and seen)
     return metrics
+
+
+def is_flat(metrics: Mapping[str, float], space: str, name: str) -> bool:
+    """Whether a class's spread in a space is a collapse's."""
+    least = LEAST_SPREAD * min(1.0, metrics.get(f"spread_val_{space}/{name}", 1.0))
+    return metrics.get(f"spread_{space}/{name}", 1.0) < least
+
+
+def is_repeating(metrics: Mapping[str, float], name: str) -> bool:
+    """Whether a class's near duplicates are a collapse's."""
+    return metrics.get(f"duplicates/{name}", 0.0) - metrics.get(f"duplicates_expected/{name}", 0.0) > MOST_DUPLICATES
 
 
 def _thinned(rows: np.ndarray) -> np.ndarray:
