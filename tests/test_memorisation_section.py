@@ -30,7 +30,9 @@ def words(metrics: dict, **more) -> str:
 
 def test_nothing_found_is_said_with_its_figures_and_limits():
     html = memorisation_section(QUIET, CLASSES)
-    assert html.startswith("<section>") and html.endswith("</section>") and 'class="warning"' not in html
+    assert (
+        html.strip().startswith("<section>") and html.strip().endswith("</section>") and 'class="warning"' not in html
+    )
     text = words(QUIET)
     assert "No sign of copying" in text and "5.0% by pixel (of held-out real leaves 4.4% would)" in text
     assert "of 80 synthetic images" in text and "p = 0.6" in text and "What this can't see" in text

@@ -55,9 +55,10 @@ def diversity_report(
 
         `spread_<space>/<class>` over train's, `spread_val_<space>/<class>` the same of val;
         `duplicates/<class>`, the share of synthetic images with a near duplicate among them, beside
-        `duplicates_expected/<class>`, that of as many real images; and `collapsed/<class>`: 1 where any spread is below
-        0.4 of the lesser of train's and val's, or the duplicates beyond those expected are over 0.7 of all
-        images. Of fewer than 4 images nothing is said to have collapsed; figures of fewer than 2 are left out.
+        `duplicates_expected/<class>`, that of as many real images; and `collapsed/<class>`: 1 where the pixel spread is
+        below 0.4 of the lesser of train's and val's, or the duplicates beyond those expected are over 0.7 of all
+        images. Spread of features does not count: an extractor that was fitted to train spreads train as it likes.
+        Of fewer than 4 images nothing is said to have collapsed; figures of fewer than 2 are left out.
     """
     labels = [np.asarray(y) for y in (labels_train, labels_val, labels_synthetic)]
     groups = np.asarray(groups_train)
@@ -86,15 +87,15 @@ def diversity_report(
             metrics[f"duplicates/{name}"] = float((_apart(own).min(axis=1) <= limit).mean())
             metrics[f"duplicates_expected/{name}"] = _expected(real[k] <= limit, len(own)) if len(enough[k]) else 0.0
         if len(synthetic):
-            seen = any(is_flat(metrics, space, name) for space in spaces) or is_repeating(metrics, name)
+            seen = is_flat(metrics, name) or is_repeating(metrics, name)
             metrics[f"collapsed/{name}"] = float(len(synthetic) >= MIN_IMAGES and seen)
     return metrics
 
 
-def is_flat(metrics: Mapping[str, float], space: str, name: str) -> bool:
-    """Whether a class's spread in a space is a collapse's."""
-    least = LEAST_SPREAD * min(1.0, metrics.get(f"spread_val_{space}/{name}", 1.0))
-    return metrics.get(f"spread_{space}/{name}", 1.0) < least
+def is_flat(metrics: Mapping[str, float], name: str) -> bool:
+    """Whether a class's pixel spread is a collapse's."""
+    least = LEAST_SPREAD * min(1.0, metrics.get(f"spread_val_pixel/{name}", 1.0))
+    return metrics.get(f"spread_pixel/{name}", 1.0) < least
 
 
 def is_repeating(metrics: Mapping[str, float], name: str) -> bool:

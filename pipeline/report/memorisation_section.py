@@ -119,7 +119,7 @@ def _variety_rows(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[di
                 (
                     _said(metrics, f"spread_{space}/{name}", ".2f"),
                     _said(metrics, f"spread_val_{space}/{name}", ".2f"),
-                    is_flat(metrics, space, name),
+                    space == "pixel" and is_flat(metrics, name),
                 )
                 for space in spaces
             ],
@@ -194,7 +194,8 @@ SECTION = """
 alt="Synthetic images beside the train images nearest to them"></div>
 <figcaption>The synthetic images likeliest to be copies (left of each pair), beside their nearest train image (right),
 most suspicious first. {% if copies %}Red: named as copies.{% else %}None of them is named as a copy; they are shown
-because these are the closest there are.{% endif %}</figcaption></figure>
+because these are the closest there are.{% endif %}
+p is for the single image: by chance one new leaf in twenty has p below 0.05.</figcaption></figure>
 {% endif %}
 {% if "scores" in pictures %}
 <figure class="plot"><div><img src="{{ pictures.scores }}"
@@ -236,9 +237,9 @@ close enough to be named.</p>
 {% endfor %}</tbody></table></div>
 <p class="note">Spread: how far images lie from their class's mean, over that of train images: 1 is as varied, 0 is
 one picture. Near duplicates: synthetic images that almost equal another of their class; below, what as many real
-images would show. A class counts as collapsed where a spread is below {{ least_spread }} of train's (or of val's,
-if that is less), or near duplicates are over {{ "%.0f" | format(100 * most_duplicates) }}% more of its images than
-of real ones.</p>
+images would show. A class counts as collapsed where its pixel spread is below {{ least_spread }} of train's (or of
+val's, if that is less), or near duplicates are over {{ "%.0f" | format(100 * most_duplicates) }}% more of its images
+than of real ones.</p>
 {% endif %}
 {% if label_rows %}
 <h3>Labels</h3>
