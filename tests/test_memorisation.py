@@ -57,6 +57,9 @@ def test_a_generator_that_replays_train_is_flagged():
     found, spaces = report(replayed(TRAIN[0][rows], 1), TRAIN[1][rows])
     assert found.metrics["memorisation/flagged"] == 1 and found.metrics["memorisation/p_value"] < 1e-10
     assert found.metrics["memorisation/share_pixel"] > 0.9 > 0.2 > found.metrics["memorisation/share_val_pixel"]
+    # A group of train counts half, and no train image calibrates the features
+    assert found.metrics["memorisation/held_out_pixel"] == len(VAL[0]) + len(TRAIN[0]) / 2
+    assert found.metrics["memorisation/held_out_random"] == len(VAL[0])
     # Turned, mirrored and shifted, and still traced to the very image
     assert (spaces["pixel"].synthetic.index == rows).mean() > 0.95
     assert found.copies.mean() > 0.8
