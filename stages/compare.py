@@ -12,7 +12,7 @@ def run(stage: Stage) -> None:
     import json
 
     from pipeline.images.background import leaf_mask
-    from pipeline.images.store import load_class
+    from pipeline.images.store import load_store
     from pipeline.report.audit_plots import IMAGES_A_CLASS, draw_backgrounds
     from pipeline.report.comparison import compare_predictions
     from pipeline.report.evidence import Sources
@@ -25,11 +25,18 @@ def run(stage: Stage) -> None:
     out_dir = "results/compare"
     with stage.fresh(out_dir) as out:
         side_by_side, backgrounds = out / "plots" / "samples.png", out / "plots" / "backgrounds.png"
-        train = {name: load_class("data/arrays/train", name) for name in classes}
-        draw_side_by_side(side_by_side, train, {name: load_class("data/arrays/synthetic", name) for name in classes})
-        draw_backgrounds(
-            backgrounds, train, {name: leaf_mask(images[:IMAGES_A_CLASS]) for name, images in train.items()}
+        train, synthetic = (load_store(f"data/arrays/{name}", classes) for name in ("train", "synthetic"))
+        of_train, of_synthetic = (
+            {name: store.images[store.labels == k] for k, name in enumerate(classes)} for store in (train, synthetic)
         )
+        draw_side_by_side(side_by_side, of_train, of_synthetic)
+        draw_backgrounds(
+            backgrounds, of_train, {name: leaf_mask(images[:IMAGES_A_CLASS]) for name, images in of_train.items()}
+        )
+        by_file = [
+            {(classes[k], file): image for k, file, image in zip(store.labels, store.files, store.images, strict=True)}
+            for store in (synthetic, train)
+        ]
         finals = compare_predictions(
             {arm: f"results/classifier/{arm}" for arm in arms},
             {budget: f"results/sgan/{budget}" for budget in budgets},
@@ -49,6 +56,9 @@ def run(stage: Stage) -> None:
                 filter="results/filter",
                 filtered="data/filtered",
                 filter_rules=stage.params.filter_synthetic.rules.model_dump(),
+                assess="results/assess",
+                synthetic=by_file[0],
+                train=by_file[1],
             ),
             is_rendered_sample=is_rendered_sample,
             **stage.section,

@@ -9,14 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from markupsafe import Markup
 
 from pipeline.report.filter_plots import draw_filter
 from pipeline.report.filter_section import filter_section
+from pipeline.report.memorisation_plots import draw_closest_pairs, draw_copy_scores
+from pipeline.report.memorisation_section import memorisation_section
 from pipeline.report.minority_plots import draw_minority
 from pipeline.report.minority_results import read_minority
 from pipeline.report.minority_section import minority_section
-from pipeline.report.results import Manifest
+from pipeline.report.results import Manifest, read_json
 from pipeline.report.sweep_plots import draw_sweep
 from pipeline.report.sweep_results import read_sweep
 from pipeline.report.sweep_section import sweep_section
@@ -32,6 +35,9 @@ class Sources(NamedTuple):
         filter: Folder of `filter_synthetic`'s log. None: no such section.
         filtered: Folder of the images that it accepted.
         filter_rules: `filter_synthetic.rules` of params.yaml.
+        assess: Folder of `assess`, for what it says of copies. None: no such section.
+        synthetic: (class, file) → (H, W, 3) uint8 of the images that it speaks of.
+        train: The same of train.
     """
 
     sweep: str | Path | None = None
@@ -39,6 +45,9 @@ class Sources(NamedTuple):
     filter: str | Path | None = None
     filtered: str | Path | None = None
     filter_rules: Mapping[str, Any] = {}
+    assess: str | Path | None = None
+    synthetic: Mapping[tuple[str, str], np.ndarray] = {}
+    train: Mapping[tuple[str, str], np.ndarray] = {}
 
 
 class Finding(NamedTuple):
@@ -105,9 +114,23 @@ def _filtering(sources: Sources, setting: Setting) -> Finding | None:
     )
 
 
+def _copying(sources: Sources, setting: Setting) -> Finding | None:
+    if sources.assess is None:
+        return None
+    folder, pictures = Path(sources.assess), {}
+    if distances := read_rows(folder / "distances.csv"):
+        pictures["scores"] = setting.plots / "copy_scores.png"
+        draw_copy_scores(pictures["scores"], distances)
+    if nearest := read_rows(folder / "nearest.csv"):
+        pictures["pairs"] = setting.plots / "closest_pairs.png"
+        draw_closest_pairs(pictures["pairs"], nearest, sources.synthetic, sources.train)
+    return Finding(memorisation_section(read_json(folder / "memorisation.json"), setting.classes, pictures=pictures))
+
+
 # topic, which is its place on the page → what finds it
 TOPICS: dict[str, Callable[[Sources, Setting], Finding | None]] = {
     "recipe": _recipe,
+    "copying": _copying,
     "filtering": _filtering,
     "minority": _minority,
 }
