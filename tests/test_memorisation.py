@@ -218,7 +218,7 @@ def test_p_values_of_counts_are_beta_binomial():
 def test_p_values_by_counting():
     """One image a group: the share of held-out scores at or below, the image itself among them."""
     rng = np.random.default_rng(0)
-    held, scores = rng.uniform(0.5, 1, 39), rng.uniform(0.55, 1, 20)
+    held, scores = rng.uniform(0.5, 1, 39), rng.uniform(0.48, 0.7, 20)
     zeros = np.zeros(39, dtype=np.int64)
     space = Space(Nearest(np.zeros(20, np.int64), scores, scores), Nearest(zeros, held, held))
     found = memorisation_report(
@@ -234,10 +234,30 @@ def test_p_values_by_counting():
     assert found.metrics["memorisation/share_expected_x"] == 2 / 40
     many = betabinom(20, 2, 38).sf((scores < np.sort(held)[1]).sum() - 1)
     clear = betabinom(20, 1, 39).sf((scores < held.min()).sum() - 1)
-    assert found.metrics["memorisation/p_value"] == pytest.approx(min(1, 2 * min(many, clear)))
-    # Each val image by the others: of 39, those with fewer than 2 / 40 of 39 others and itself
-    order = np.argsort(np.argsort(held))
-    assert found.metrics["memorisation/share_val_x"] == pytest.approx(((1 + order) / 39 <= 2 / 40).mean())
+    assert found.metrics["memorisation/p_value"] == pytest.approx(2 * min(many, clear))
+    assert found.metrics["memorisation/p_value"] < 0.5
+    # Of val the two images with fewer than two of the others below them
+    assert found.metrics["memorisation/share_val_x"] == pytest.approx(2 / 39)
+
+
+def test_a_group_counts_once_however_many_photos_it_has():
+    """30 leaves, the one with the lowest score in 50 photos: as if it were in one."""
+    held = np.concatenate([np.full(49, 0.5), np.linspace(0.5, 0.9, 30)])
+    groups = np.concatenate([np.zeros(49, np.int64), np.arange(30)])
+    scores, zeros = np.array([0.45, 0.502, 0.7]), np.zeros(79, np.int64)
+    found = []
+    for rows in (slice(None), slice(49, None)):
+        space = Space(Nearest(zeros[:3], scores, scores), Nearest(zeros[rows], held[rows], held[rows]))
+        found.append(
+            memorisation_report(
+                {"x": space}, labels_train=zeros[:1], labels_val=zeros[rows], labels_synthetic=zeros[:3],
+                groups_train=zeros[:1], groups_val=groups[rows], classes=["a"],
+            )
+        )  # fmt: skip
+    many, one = found
+    assert many.p_values == pytest.approx(one.p_values)
+    assert many.metrics["memorisation/held_out_x"] == one.metrics["memorisation/held_out_x"] == 30
+    assert many.metrics["memorisation/p_value"] == pytest.approx(one.metrics["memorisation/p_value"])
 
 
 # ------------------------------------------------------------------------------------------- parts

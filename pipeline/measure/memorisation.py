@@ -214,14 +214,14 @@ class _Scale:
         p[under] *= (scores[under] / least) ** self._exponent
         return p
 
-    def p_values_without_own(self, scores: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        """Of held-out images that are in the scale: measured by its other groups."""
+    def is_low_without_own(self, scores: np.ndarray, groups: np.ndarray, rank: int) -> np.ndarray:
+        """Which held-out scores of the scale are below the `rank`-th of its other groups."""
         below = self._below[np.searchsorted(self._scores, scores, side="right")]
         own = np.searchsorted(self._names, groups)
         of_own = [
             self._weights[(self._groups == g) & (self._scores <= s)].sum() for s, g in zip(scores, own, strict=True)
         ]
-        return (1 + below - of_own) / self.units  # units + 1 - the own one
+        return below - of_own <= rank - 1 + ROUNDING
 
     def rank(self, alpha: float) -> int:
         """j of the module's head; 1 where there are too few groups for `alpha`, whose level is then higher."""
@@ -337,8 +337,7 @@ def memorisation_report(
             low[rows] = scale.is_low(p_values[rows], scale.rank(alpha))
             lowest[rows] = scale.is_low(p_values[rows], 1)
             rows = np.isin(labels_val, scale.members)
-            of_val = scale.p_values_without_own(val[rows], _of_val(groups_val)[rows])
-            low_val[rows] = scale.is_low(of_val, scale.rank(alpha))
+            low_val[rows] = scale.is_low_without_own(val[rows], _of_val(groups_val)[rows], scale.rank(alpha))
         by_space[name] = p_values
         metrics[f"memorisation/held_out_{name}"] = float(sum(scale.units for scale in scales[name]))
         for suffix, chosen in members.items():
