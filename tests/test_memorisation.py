@@ -86,6 +86,16 @@ def test_one_copy_is_named_though_one_can_not_flag_a_set():
     assert suspicious(found, spaces)[0] | {"synthetic": 5, "train": 7} == suspicious(found, spaces)[0]
 
 
+def test_one_class_that_is_copied_among_others_is_flagged():
+    rust = np.random.default_rng(2).choice(np.flatnonzero(TRAIN[1] == 1), 20, replace=False)
+    images = NOVEL[0].copy()
+    images[np.flatnonzero(NOVEL[1] == 1)[:20]] = replayed(TRAIN[0][rust], 5)
+    found, _ = report(images, NOVEL[1])
+    flags = {key for key, value in found.metrics.items() if "flagged" in key and value}
+    assert flags == {"memorisation/flagged", "memorisation/flagged/rust"}
+    assert found.metrics["memorisation/p_value"] <= 8 * found.metrics["memorisation/p_value/rust"] + 1e-12
+
+
 TYPICAL = np.stack([TRAIN[0][TRAIN[1] == k].mean(axis=0) for k in range(4)])[NOVEL[1]]
 INNOCENT = {
     "new leaves": NOVEL[0],
@@ -96,6 +106,7 @@ INNOCENT = {
     "the class mean and noise": np.clip(TYPICAL + np.random.default_rng(0).normal(0, 8, TYPICAL.shape), 0, 255).astype(
         np.uint8
     ),
+    "little more than the class mean": (0.25 * NOVEL[0] + 0.75 * TYPICAL).astype(np.uint8),
 }
 
 
@@ -220,7 +231,7 @@ def test_p_values_by_counting():
     rng = np.random.default_rng(0)
     held, scores = rng.uniform(0.5, 1, 39), rng.uniform(0.48, 0.7, 20)
     zeros = np.zeros(39, dtype=np.int64)
-    space = Space(Nearest(np.zeros(20, np.int64), scores, scores), Nearest(zeros, held, held))
+    space = Space(Nearest(np.arange(20), scores, scores), Nearest(zeros, held, held))
     found = memorisation_report(
         {"x": space}, labels_train=zeros[:1], labels_val=zeros, labels_synthetic=np.zeros(20, np.int64),
         groups_train=zeros[:1], groups_val=np.arange(39), classes=["a"],

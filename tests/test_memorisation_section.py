@@ -44,6 +44,7 @@ def test_what_is_found_is_a_warning():
     found = QUIET | {"memorisation/flagged": 1.0, "memorisation/p_value": 1e-9, "memorisation/copies": 7.0}
     assert "Copies: some synthetic images repeat train images; 7 of 80 can be named" in words(found)
     assert 'class="warning"' in memorisation_section(found, CLASSES)
+    assert "images of healthy repeat" in words(found | {"memorisation/flagged/healthy": 1.0})
     assert "no single one can be named" in words(found | {"memorisation/copies": 0.0})
     few = QUIET | {"memorisation/copies": 1.0}
     assert "Look at 1 of 80" in words(few) and "No sign" not in words(few)

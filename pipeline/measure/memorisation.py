@@ -15,8 +15,11 @@ near duplicates in train owe their low scores to one distance. Classes with fewe
 the next larger ones. With G units, s₍ⱼ₎ the j-th least of their scores, and n synthetic images that are held-out images
 in all but name, the number of these below s₍ⱼ₎ is beta-binomial with parameters (j, G + 1 - j), since s₍ⱼ₎ cuts off a
 share that is Beta(j, G + 1 - j) whatever the scores' distribution. Two such counts are tested, for copies that are many
-or clear: at j = floor(0.05 (G + 1)) and at j = 1. The flag is set by these p-values alone, corrected for both and for
-the spaces; it assumes nothing but that held-out groups are drawn like one another.
+or clear: at j = floor(0.05 (G + 1)) and at j = 1. The flag is set by these p-values alone, of the whole set and of each
+class, corrected for all of them and for the spaces. They assume that held-out groups are drawn like one another, and
+that synthetic images are drawn independently. Those of a class that has nearly collapsed are not: they are one image
+many times, whose one score would count for all. So only the first of a class's images with the same nearest train image
+is counted.
 
 A single image's p-value is (1 + G F(s)) / (G + 1), F the distribution of held-out scores, weighed by unit
 (conformal; for groups see Lee, Barber, Willett 2023, "Distribution-free inference with hierarchical data", section 3).
@@ -298,8 +301,9 @@ def memorisation_report(
     Returns:
         Metrics, `[/class]` meaning overall and for each class:
 
-        `memorisation/flagged`, 1 where the set has copies (p_value <= alpha); `memorisation/p_value[/class]`, corrected
-        for the tests and spaces, not for looking at several classes; `memorisation/copies[/class]`, images named;
+        `memorisation/flagged[/class]`, 1 where there are copies; `memorisation/p_value`, corrected for all tests,
+        spaces and classes, which flags the set at alpha or less; `memorisation/p_value/<class>`, corrected for tests
+        and spaces alone (the class's flag is corrected for the classes); `memorisation/copies[/class]`, images named;
         for each space `memorisation/share_<space>[/class]`, the share of synthetic images below s₍ⱼ₎, beside
         `…/share_val_<space>[/class]`, that of val images, each measured by the other groups, and
         `…/share_expected_<space>[/class]`, of held-out images in all; `memorisation/distance_<space>[/class]`, median
@@ -339,18 +343,25 @@ def memorisation_report(
             rows = np.isin(labels_val, scale.members)
             low_val[rows] = scale.is_low_without_own(val[rows], _of_val(groups_val)[rows], scale.rank(alpha))
         by_space[name] = p_values
+        counted = np.zeros(len(synthetic), dtype=bool)
+        where = np.stack([labels_synthetic, spaces[name].synthetic.index])
+        counted[np.unique(where, axis=1, return_index=True)[1]] = True
         metrics[f"memorisation/held_out_{name}"] = float(sum(scale.units for scale in scales[name]))
         for suffix, chosen in members.items():
             own, own_val = chosen[labels_synthetic], chosen[labels_val]
             if not own.any():
                 continue
-            sizes = [int(np.isin(labels_synthetic[own], scale.members).sum()) for scale in scales[name]]
+            first = own & counted
+            sizes = [int(np.isin(labels_synthetic[first], scale.members).sum()) for scale in scales[name]]
             ranks = [scale.rank(alpha) for scale in scales[name]]
-            found[suffix].append(_as_many(low[own].sum(), sizes, ranks, scales[name]))
-            found[suffix].append(_as_many(lowest[own].sum(), sizes, [1] * len(sizes), scales[name]))
-            expected = sum(n * j / (s.units + 1) for n, j, s in zip(sizes, ranks, scales[name], strict=True))
+            found[suffix].append(_as_many(low[first].sum(), sizes, ranks, scales[name]))
+            found[suffix].append(_as_many(lowest[first].sum(), sizes, [1] * len(sizes), scales[name]))
+            expected = sum(
+                np.isin(labels_synthetic[own], scale.members).mean() * rank / (scale.units + 1)
+                for scale, rank in zip(scales[name], ranks, strict=True)
+            )
             metrics[f"memorisation/share_{name}{suffix}"] = float(low[own].mean())
-            metrics[f"memorisation/share_expected_{name}{suffix}"] = float(expected / own.sum())
+            metrics[f"memorisation/share_expected_{name}{suffix}"] = float(expected)
             if own_val.any():
                 metrics[f"memorisation/share_val_{name}{suffix}"] = float(low_val[own_val].mean())
                 of_val = np.median(spaces[name].val.distance[own_val])
@@ -366,6 +377,13 @@ def memorisation_report(
         metrics[f"memorisation/copies{suffix}"] = float(copies[own].sum())
         if own.any():
             metrics[f"memorisation/p_value{suffix}"] = min(1.0, len(found[suffix]) * min(found[suffix]))
+    # Each class may have a generator of its own, which alone copies: the set's p-value is that of any class as well
+    of_classes = {c: metrics[key] for c in classes if (key := f"memorisation/p_value/{c}") in metrics}
+    looks = 1 if len(classes) == 1 else 2
+    for name, p in of_classes.items():
+        metrics[f"memorisation/flagged/{name}"] = float(looks * len(of_classes) * p <= alpha)
+    least = min(metrics["memorisation/p_value"], len(of_classes) * min(of_classes.values()))
+    metrics["memorisation/p_value"] = min(1.0, looks * least)
     metrics["memorisation/flagged"] = float(metrics["memorisation/p_value"] <= alpha)
     return Memorisation(metrics, p_images, copies, by_space)
 

@@ -43,7 +43,7 @@ def memorisation_section(
     copies = int(metrics.get("memorisation/copies", 0))
     return fill(
         SECTION,
-        verdict=_verdict(metrics, spaces),
+        verdict=_verdict(metrics, spaces, classes),
         alarming=bool(metrics.get("memorisation/flagged")) or copies > 0,
         warnings=[*_collapses(metrics, classes), *_swaps(metrics, classes)],
         fine=_fine_sentences(metrics, classes),
@@ -59,7 +59,7 @@ def memorisation_section(
     )
 
 
-def _verdict(metrics: Mapping[str, Any], spaces: Sequence[str]) -> str:
+def _verdict(metrics: Mapping[str, Any], spaces: Sequence[str], classes: Sequence[str]) -> str:
     if not spaces or "memorisation/p_value" not in metrics:
         return (
             "Whether train images were copied could not be tested: too few images that show different leaves are "
@@ -73,8 +73,10 @@ def _verdict(metrics: Mapping[str, Any], spaces: Sequence[str]) -> str:
     )
     lie = f"Suspiciously close to a single train image lie, of {n:.0f} synthetic images, {shares}; p = {p:.2g}."
     if metrics["memorisation/flagged"]:
+        of = [f"`{name}`" for name in classes if metrics.get(f"memorisation/flagged/{name}")]
+        where = f" of {', '.join(of)}" if of else ""
         named = f"{copies:.0f} of {n:.0f} can be named" if copies else "no single one can be named with confidence"
-        return f"Copies: some synthetic images repeat train images; {named}. {lie}"
+        return f"Copies: some synthetic images{where} repeat train images; {named}. {lie}"
     if copies:
         return (
             f"Look at {copies:.0f} of {n:.0f} synthetic images: each is far closer to one train image than held-out "
@@ -193,9 +195,9 @@ SECTION = """
 <figure class="plot"><div><img src="{{ pictures.pairs }}"
 alt="Synthetic images beside the train images nearest to them"></div>
 <figcaption>The synthetic images likeliest to be copies (left of each pair), beside their nearest train image (right),
-most suspicious first. {% if copies %}Red: named as copies.{% else %}None of them is named as a copy; they are shown
-because these are the closest there are.{% endif %}
-p is for the single image: by chance one new leaf in twenty has p below 0.05.</figcaption></figure>
+most suspicious first. {% if copies %}Red: named as copies. {% else %}None of them is named as a copy; they are shown
+because these are the closest there are. {% endif %}p is for the single image: by chance one new leaf in twenty has p
+below 0.05.</figcaption></figure>
 {% endif %}
 {% if "scores" in pictures %}
 <figure class="plot"><div><img src="{{ pictures.scores }}"
@@ -219,10 +221,10 @@ copying.</p>
 <td>{{ row.p }}</td><td>{{ row.copies }}</td></tr>
 {% endfor %}</tbody></table></div>
 <p class="note">Compared {% for name, words in spaces %}<code>{{ name }}</code>: {{ words }}{{ "; " if not loop.last
-}}{% endfor %}. p is the chance of so many suspicious images if they were new leaves, corrected for all tests of its
-row, not for the number of rows; the verdict is that of the first. What this can't see: copies that are zoomed,
-turned by odd angles or put together from parts of several images, and a few copies in a large set that are not
-close enough to be named.</p>
+}}{% endfor %}. p is the chance of so many suspicious images if they were new leaves; that of the first row, which gives
+the verdict, is corrected for all classes and tests, that of a class for the tests alone. What this can't see: copies
+that are zoomed, turned by odd angles or put together from parts of several images, and a few copies in a large set that
+are not close enough to be named.</p>
 {% endif %}
 {% if variety_rows %}
 <h3>Variety</h3>
