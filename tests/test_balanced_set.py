@@ -19,7 +19,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from pipeline import InputError
-from pipeline.gan import balanced_set
+from pipeline.gan import balanced_set, class_images
 from pipeline.gan.architectures import build
 from pipeline.gan.balanced_set import images_per_class, write_balanced_set
 from pipeline.gan.checkpoint import generator_sha256, load_model, save_model
@@ -142,7 +142,7 @@ def test_every_score_is_that_of_the_class_s_own_discriminator(tmp_path, monkeypa
         (tmp_path / "real" / name / "photo.png").touch()
     store = Store(np.zeros((8, 32, 32, 3), np.uint8), np.arange(8), ["photo.png"] * 8, classes)
     places = [tmp_path / place for place in PLACES]
-    monkeypatch.setattr(balanced_set, "load_model", lambda *args: (gc.collect(), load_model(*args))[1])
+    monkeypatch.setattr(class_images, "load_model", lambda *args: (gc.collect(), load_model(*args))[1])
     write_balanced_set(store, tmp_path / "real", tmp_path / "models", *places, target=3, seed=5, truncation=1.0)
     for k, name in enumerate(classes):
         model = load_model(tmp_path / "models" / name)

@@ -24,7 +24,8 @@ from torch.nn.utils import parametrize
 from tqdm import tqdm
 
 from pipeline import InputError
-from pipeline.gan.checkpoint import generator_sha256, load_model
+from pipeline.gan.checkpoint import generator_sha256
+from pipeline.gan.class_images import class_sampler
 from pipeline.gan.distributed import ALONE, Ranks, barrier
 from pipeline.gan.sampling import BATCH, Sampler, one_thread
 from pipeline.images.png import encode_png
@@ -189,22 +190,6 @@ def _draw(
         except BaseException:  # a full disk, Ctrl-C: what has not begun never will
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def class_sampler(folder: Path, name: str, resolution: int, *, seed: int, truncation: float, device: str) -> Sampler:
-    """What draws the images of a class, by its own generator and scored by its own discriminator.
-
-    Raises:
-        InputError: The model is missing, or of another class or resolution.
-    """
-    model = load_model(folder, device)
-    if model.config["img_resolution"] != resolution or name not in model.config["trained_on"]:
-        raise InputError(
-            f"{folder}: expected a generator of '{name}' at {resolution} px, found one of "
-            f"{model.config['trained_on']} at {model.config['img_resolution']} px; run `dvc repro`."
-        )
-    label = model.config["classes"].index(name)
-    return Sampler(model.G_ema, label, name, seed=seed, truncation=truncation, D=model.D, device=device)
 
 
 def _describe_synthetic(
