@@ -29,7 +29,7 @@ LABELS = 10  # a class; val has as many
 SETTINGS: dict[str, Any] = {
     "label_budget": LABELS,
     "tuning": [{"lr": 0.003, "dropout": 0.1, "input_noise": 0.0}, {"lr": 0.003, "dropout": 0.3, "input_noise": 0.5}],
-    "consistency_weight": 10.0, "steps": 600, "batch_size": 32,
+    "unlabelled_weight": 0.3, "consistency_weight": 10.0, "steps": 1200, "batch_size": 32,
     "z_dim": 64, "img_resolution": 8, "channels": 16, "flips": [],
     "augment": "digits", "eval_every": 100,
 }  # fmt: skip
