@@ -34,7 +34,7 @@ for the same {{ steps | join(", ") }} steps:</p>
 their labels. A generator learns beside it, and the network must also tell generated from real photos (a
 semi-supervised GAN), and agree with its own average over time on the unlabelled ones
 (<code>train_sgan.consistency_weight</code>). The generator is thrown away: one that is useful here draws bad
-leaves.</li>
+leaves. What the unlabelled photos give comes by both means together; these figures do not tell them apart.</li>
 </ul>
 <p><strong>{{ sentence }}</strong></p>
 <figure class="plot"><div><img src="{{ plot }}" alt="Macro-F1 over the number of labelled images a class, three
