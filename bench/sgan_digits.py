@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 LABELS = 10  # a class; val has as many
 SETTINGS: dict[str, Any] = {
     "label_budget": LABELS,
-    "tuning": [{"lr": 0.003, "dropout": 0.1, "input_noise": 0.0}, {"lr": 0.003, "dropout": 0.3, "input_noise": 0.5},
-               {"lr": 0.001, "dropout": 0.3, "input_noise": 0.3}],
-    "steps": 800, "batch_size": 32, "z_dim": 64, "img_resolution": 8, "channels": 16, "flips": [],
+    "tuning": [{"lr": 0.003, "dropout": 0.1, "input_noise": 0.0}, {"lr": 0.003, "dropout": 0.3, "input_noise": 0.5}],
+    "unlabelled_weight": 0.3, "consistency_weight": 10.0, "steps": 1200, "batch_size": 32,
+    "z_dim": 64, "img_resolution": 8, "channels": 16, "flips": [],
     "augment": "digits", "eval_every": 100,
 }  # fmt: skip
 

@@ -16,11 +16,12 @@ import numpy as np
 from pipeline.images.seeding import numpy_rng
 from pipeline.images.store import Store
 
-METHODS = ["sgan", "supervised", "supervised_classic", "sgan_classic"]
+METHODS = ["sgan", "supervised", "supervised_classic", "sgan_classic", "consistency"]
 PAIRS = (
     ("sgan", "supervised"),  # with flips at most: the worth of the unlabelled images
     ("sgan_classic", "supervised_classic"),  # the same with classic augmentation
     ("sgan", "supervised_classic"),
+    ("sgan", "consistency"),  # the worth of the GAN among what unlabelled images give
     ("sgan_classic", "supervised"),  # of unlabelled images and augmentation together
 )
 

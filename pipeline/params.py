@@ -226,6 +226,7 @@ class TrainSgan(Section):
     img_resolution: Literal[32, 64]
     channels: Annotated[int, Field(ge=4)]
     unlabelled_weight: NotNegative
+    consistency_weight: NotNegative
     flips: list[Flip]
     eval_every: Count
 

@@ -21,11 +21,12 @@ from pipeline.learn.sgan import (
     Sgan,
     SganResult,
     _Pool,
+    consistency_rise,
     labelled_rows,
     learning_rate_factor,
     train_sgan,
 )
-from pipeline.learn.sgan_losses import feature_matching_loss, labelled_loss, unlabelled_loss
+from pipeline.learn.sgan_losses import consistency_loss, feature_matching_loss, labelled_loss, unlabelled_loss
 from pipeline.learn.sgan_networks import Discriminator, Generator
 from pipeline.learn.sgan_tuning import Run, chosen_setting, next_run, write_tuning
 from pipeline.learn.trained import PixelInput, Trained, predict
@@ -102,6 +103,22 @@ def test_unlabelled_loss_by_hand_and_without_overflow():
     far = torch.tensor([[200.0, 0.0]])
     assert unlabelled_loss(far, -far - 200).item() == pytest.approx(0.5 * math.log(1 + math.exp(-200)), abs=1e-6)
     assert unlabelled_loss(-far - 200, far).item() == pytest.approx(0.5 * (200 - math.log(1) + 200), abs=1)
+
+
+def test_consistency_is_the_squared_distance_of_probabilities(logits):
+    p, q = logits[:3].softmax(dim=1), logits[3:6].softmax(dim=1)
+    assert torch.allclose(consistency_loss(logits[:3], logits[3:6]), ((p - q) ** 2).sum() / 3)
+    assert consistency_loss(logits, logits + 5).item() == pytest.approx(0, abs=1e-12)  # the same classes, as sure
+    certain = torch.tensor([[100.0, 0.0]])
+    assert consistency_loss(certain, certain.flip(1)).item() == pytest.approx(2)
+    teacher = logits.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(consistency_loss(logits.requires_grad_(), teacher), teacher, allow_unused=True)
+    assert gradient is None  # the averaged weights are followed, not taught
+
+
+def test_consistency_rises_in_the_first_third():
+    shares = [consistency_rise(step, 90) for step in range(1, 91)]
+    assert shares[0] < 0.02 and all(a < b for a, b in pairwise(shares[:30])) and set(shares[29:]) == {1.0}
 
 
 def test_feature_matching_compares_means():
@@ -209,12 +226,19 @@ def test_all_methods_step_equally_from_the_same_weights_and_see_the_same_labels(
 
         monkeypatch.setitem(METHODS, name, type(name, (method,), {"__init__": watched}))
     result = train_sgan(train, val, label_budget=3, seeds=[0], methods=list(METHODS), **SMALL)
-    assert [t.method for t in result.trained] == ["sgan", "supervised", "supervised_classic", "sgan_classic"]
-    assert [t.optimiser_steps for t in result.trained] == [SMALL["steps"]] * 4
+    assert [t.method for t in result.trained] == [
+        "sgan",
+        "supervised",
+        "supervised_classic",
+        "sgan_classic",
+        "consistency",
+    ]
+    assert [t.optimiser_steps for t in result.trained] == [SMALL["steps"]] * 5
     assert all(torch.equal(start, starts["sgan"]) for start in starts.values())
     assert [step for step, _, _ in drawn["sgan"]] == list(range(1, SMALL["steps"] + 1))
-    for mine, plain, classic, mine_classic in zip(*drawn.values(), strict=True):
-        assert mine[:2] == plain[:2] == classic[:2] == mine_classic[:2]
+    for mine, plain, classic, mine_classic, consistent in zip(*drawn.values(), strict=True):
+        assert mine[:2] == plain[:2] == classic[:2] == mine_classic[:2] == consistent[:2]
+        assert torch.equal(mine[2], consistent[2])
         assert torch.equal(mine[2], plain[2]) and not torch.equal(mine[2], classic[2])
         assert torch.equal(classic[2], mine_classic[2])
     assert result.counts == {"labelled/healthy": 3, "labelled/rust": 3, "labelled/scab": 3}
@@ -299,7 +323,9 @@ def test_g_and_d_both_learn_and_g_does_not_touch_d(train):
     rows = labelled_rows(train.labels, num_classes=3, label_budget=3, seed=0)
     pool = pool_of(torch.rand(len(train.labels), 3, 16, 16), train.labels, rows, batch_size=4)
     D = Discriminator(3, channels=4, dropout=0.5)
-    method = Sgan(D, pool, lr=1e-3, z_dim=8, channels=4, unlabelled_weight=1.0)
+    averaged = Discriminator(3, channels=4, dropout=0.5).eval()
+    settings = {"unlabelled_weight": 1.0, "consistency_weight": 10.0, "averaged": averaged, "steps": 6}
+    method = Sgan(D, pool, lr=1e-3, z_dim=8, channels=4, **settings)
     D_before = [p.clone() for p in D.parameters()]
     G_before = [p.clone() for p in method.G.parameters()]
     loss = method.after_d_step(1)["g_loss"]
@@ -309,6 +335,7 @@ def test_g_and_d_both_learn_and_g_does_not_touch_d(train):
     assert any(not torch.equal(a, b) for a, b in zip(G_before, method.G.parameters(), strict=True))
     method.d_loss(1)[0].backward()
     assert all(p.grad is not None for p in D.parameters())
+    assert all(p.grad is None for p in averaged.parameters())
 
 
 def test_same_bytes_twice_for_any_list_of_seeds(train, val):
@@ -322,7 +349,7 @@ def test_same_bytes_twice_for_any_list_of_seeds(train, val):
 
 def test_stopped_anywhere_it_ends_with_the_same_bits(train, val, tmp_path, monkeypatch, capsys):
     tuning = [{"lr": 0.01, "dropout": 0.5, "input_noise": 0.1}, {"lr": 0.02, "dropout": 0.5, "input_noise": 0.1}]
-    args = SMALL | {"steps": 3, "eval_every": 2, "tuning": tuning}
+    args = SMALL | {"steps": 3, "eval_every": 2, "tuning": tuning, "consistency_weight": 10.0}
     methods = ["sgan", "supervised_classic"]
     due = TrainingState.due
 
@@ -384,6 +411,7 @@ def test_every_argument_and_byte_is_in_the_fingerprint(train, val, tmp_path, mon
         "img_resolution": 8,
         "channels": 5,
         "unlabelled_weight": 0.5,
+        "consistency_weight": 1.0,
         "flips": [],
         "augment": "none",
         "methods": ["supervised"],

@@ -45,7 +45,7 @@ def test_figures_are_those_of_the_predictions():
     }  # fmt: skip
     figures = measure(store, store, store, seeds=[3, 4], settings=settings)
     assert {name: len(values) for name, values in figures["accuracy"].items()} == {
-        "sgan": 2, "supervised": 2, "supervised_classic": 2, "sgan_classic": 2,
+        "sgan": 2, "supervised": 2, "supervised_classic": 2, "sgan_classic": 2, "consistency": 2,
     }  # fmt: skip
     assert set(PAIRS) >= {("sgan", "supervised"), ("sgan_classic", "supervised_classic")}
     for mine, other in PAIRS:
@@ -54,4 +54,4 @@ def test_figures_are_those_of_the_predictions():
         assert told["by_seed"] == pytest.approx(list(by_seed), abs=1e-4)
         assert told["lowest"] <= told["mean"] <= told["highest"]
     assert figures["images"] == {"labelled": 6, "train": 24, "val": 24, "test": 24}
-    assert len(figures["tried"]) == 8 and sum(t["chosen"] for t in figures["tried"]) == 4
+    assert len(figures["tried"]) == 10 and sum(t["chosen"] for t in figures["tried"]) == 5

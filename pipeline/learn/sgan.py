@@ -5,8 +5,11 @@ the same labelled batches, initial weights of D, optimiser, steps, averaging, ch
 the same number of settings to choose from on val (Oliver et al. 2018: baselines are usually reported too low).
 `supervised` lacks the unlabelled images and G, and nothing else. `supervised_classic` lacks them too, and has its
 images augmented by the downstream classifier's classic policy where the other two have flips alone: what a few
-lines of code give without any unlabelled image. `sgan_classic`, for benches, has that policy on labelled and
-unlabelled images alike, and so differs from `supervised_classic` as `sgan` does from `supervised`.
+lines of code give without any unlabelled image.
+
+For benches: `sgan_classic` has that policy on labelled and unlabelled images alike, and so differs from
+`supervised_classic` as `sgan` does from `supervised`. `consistency` has the unlabelled images by the consistency term
+alone: what `sgan` has beyond it is the GAN's merit.
 G is no generator for export: one that helps D is a bad one.
 """
 
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +32,7 @@ from pipeline.images.store import Store
 from pipeline.images.transforms import Policy, build_policy
 from pipeline.learn.batches import check_stores
 from pipeline.learn.device import reproducible, seed_layers
-from pipeline.learn.sgan_losses import feature_matching_loss, labelled_loss, unlabelled_loss
+from pipeline.learn.sgan_losses import consistency_loss, feature_matching_loss, labelled_loss, unlabelled_loss
 from pipeline.learn.sgan_networks import Discriminator, Generator
 from pipeline.learn.sgan_tuning import Run, Tried, chosen_setting, next_run
 from pipeline.learn.trained import BestOnVal, PixelInput, Trained, from_state, to_pixels, to_state
@@ -37,6 +41,7 @@ from pipeline.resume import TrainingState, fingerprint
 ADAM_BETAS = (0.5, 0.999)
 AVERAGE_DECAY = 0.99  # of D's averaged weights, a step; the average starts from the first steps without lag
 FLIPS = {"vertical": 2, "horizontal": 3}  # name in params.yaml -> dim of (B, 3, R, R) that is turned round
+CONSISTENCY_FROM = 1 / 3  # of the steps: until here its weight rises, since at first nothing is worth agreeing on
 DECAY_FROM = 2 / 3  # of the steps: from here on the rate falls to nothing
 
 
@@ -133,6 +138,7 @@ def train_sgan(
     img_resolution: int,
     channels: int = 16,
     unlabelled_weight: float = 1.0,
+    consistency_weight: float = 0.0,
     flips: list[str] | tuple[str, ...] = ("horizontal", "vertical"),
     augment: str = "classic",
     methods: list[str] | None = None,
@@ -157,6 +163,7 @@ def train_sgan(
         img_resolution: Side that the networks see, pixels; images are averaged down to it.
         channels: Width of both networks: channels of the map nearest to the image.
         unlabelled_weight: Of the loss on unlabelled and generated images; the paper's is 1.
+        consistency_weight: Of D's agreement with its averaged self on unlabelled images, after its rise; 0: none.
         flips: Mirrorings that labelled and unlabelled images get at random: horizontal, vertical.
         augment: Policy of `images/transforms.py` that `supervised_classic` gets in place of the flips.
         methods: Keys of METHODS; None: those that the pipeline compares.
@@ -222,7 +229,17 @@ def train_sgan(
             if len(trained) < len(finished):
                 trained[run] = from_state(finished[len(trained)], averaged)
                 continue
-            method = METHODS[name](D, pool, lr=lr, z_dim=z_dim, channels=channels, unlabelled_weight=unlabelled_weight)
+            method = METHODS[name](
+                D,
+                pool,
+                lr=lr,
+                z_dim=z_dim,
+                channels=channels,
+                unlabelled_weight=unlabelled_weight,
+                consistency_weight=consistency_weight,
+                averaged=averaged[1],
+                steps=steps,
+            )
             opt_D = torch.optim.Adam(D.parameters(), lr, betas=ADAM_BETAS)
             best, history, optimiser_steps, first_step = BestOnVal(), [], 0, 1
             sums: dict[str, list[Tensor]] = {}
@@ -331,9 +348,20 @@ class Sgan:
     """D on labelled, unlabelled and generated images; G by feature matching."""
 
     def __init__(
-        self, D: Discriminator, pool: _Pool, *, lr: float, z_dim: int, channels: int, unlabelled_weight: float
+        self,
+        D: Discriminator,
+        pool: _Pool,
+        *,
+        lr: float,
+        z_dim: int,
+        channels: int,
+        unlabelled_weight: float,
+        consistency_weight: float,
+        averaged: Discriminator,
+        steps: int,
     ) -> None:
         self.D, self.pool, self.unlabelled_weight = D, pool, unlabelled_weight
+        self.consistency_weight, self.averaged, self.steps = consistency_weight, averaged, steps
         self.labelled_batch, self.unlabelled_batch = pool.labelled_batch, pool.unlabelled_batch
         device = pool.images.device
         self.G = Generator(z_dim, pool.images.shape[-1], channels=channels)
@@ -347,12 +375,19 @@ class Sgan:
         images, labels = self.labelled_batch(step)
         with torch.no_grad():
             fakes = self.G(self._z("z of D", step))
+        reals = self.unlabelled_batch(step)
         # one pass for all three: without batch normalisation they do not mix
-        logits = self.D(torch.cat([images, self.unlabelled_batch(step), fakes]))
-        labelled_logits, real_logits, fake_logits = logits.chunk(3)
+        labelled_logits, real_logits, fake_logits = self.D(torch.cat([images, reals, fakes])).chunk(3)
         labelled = labelled_loss(labelled_logits, labels)
         unlabelled = unlabelled_loss(real_logits, fake_logits)
-        return labelled + self.unlabelled_weight * unlabelled, {"train_loss": labelled, "d_loss": unlabelled}
+        loss = labelled + self.unlabelled_weight * unlabelled
+        losses = {"train_loss": labelled, "d_loss": unlabelled}
+        if self.consistency_weight > 0:
+            with torch.no_grad():
+                averaged_logits = self.averaged(reals)
+            losses["consistency"] = consistency_loss(real_logits, averaged_logits)
+            loss = loss + self.consistency_weight * consistency_rise(step, self.steps) * losses["consistency"]
+        return loss, losses
 
     def after_d_step(self, step: int) -> dict[str, Tensor]:
         """One step of G, D held fixed."""
@@ -371,6 +406,35 @@ class Sgan:
         return z.to(self.pool.images.device)
 
 
+class Consistency(Supervised):
+    """D on the labelled images, and in agreement with its averaged self on all of train: no GAN."""
+
+    def __init__(
+        self,
+        D: Discriminator,
+        pool: _Pool,
+        *,
+        consistency_weight: float,
+        averaged: Discriminator,
+        steps: int,
+        **of_sgan: Any,
+    ) -> None:
+        super().__init__(D, pool)
+        self.consistency_weight, self.averaged, self.steps = consistency_weight, averaged, steps
+
+    def d_loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """What D minimises, and its parts."""
+        images, labels = self.labelled_batch(step)
+        reals = self.pool.unlabelled_batch(step)
+        labelled_logits, real_logits = self.D(torch.cat([images, reals])).chunk(2)
+        with torch.no_grad():
+            averaged_logits = self.averaged(reals)
+        labelled = labelled_loss(labelled_logits, labels)
+        consistency = consistency_loss(real_logits, averaged_logits)
+        loss = labelled + self.consistency_weight * consistency_rise(step, self.steps) * consistency
+        return loss, {"train_loss": labelled, "consistency": consistency}
+
+
 class SganClassic(Sgan):
     """The same, with labelled and unlabelled images under the classic policy."""
 
@@ -387,8 +451,14 @@ METHODS: dict[str, type[Sgan] | type[Supervised]] = {
     "supervised": Supervised,
     "supervised_classic": SupervisedClassic,
     "sgan_classic": SganClassic,
+    "consistency": Consistency,
 }
 COMPARED = ("sgan", "supervised", "supervised_classic")  # by the pipeline; benches may add the others
+
+
+def consistency_rise(step: int, steps: int) -> float:
+    """Share of the consistency's weight at a step: from e^-5 to 1 in the first third (Laine & Aila 2017, section 3)."""
+    return math.exp(-5 * (1 - min(1.0, step / max(1.0, CONSISTENCY_FROM * steps))) ** 2)
 
 
 def learning_rate_factor(step: int, steps: int) -> float:

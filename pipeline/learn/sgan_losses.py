@@ -47,6 +47,24 @@ def unlabelled_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return 0.5 * (real + fake)
 
 
+def consistency_loss(logits: Tensor, averaged_logits: Tensor) -> Tensor:
+    """How much D under dropout and noise disagrees with its averaged self about unlabelled images.
+
+    A term of semi-supervised GANs since Wei et al. 2018 ("Improving the improved training of Wasserstein GANs",
+    section 3.3), there between two draws of dropout; against averaged weights by Tarvainen & Valpola 2017 ("Mean
+    teachers are better role models", section 2), who have no GAN.
+
+    Args:
+        logits: (N, K) of D as it is trained.
+        averaged_logits: (N, K) of the averaged D in eval mode, on the same images; no gradient flows there.
+
+    Returns:
+        Scalar, 0 to 2.
+    """
+    difference = logits.softmax(dim=1) - averaged_logits.detach().softmax(dim=1)
+    return difference.square().sum(dim=1).mean()  # ||p(y | x, theta, noise) - p(y | x, averaged theta)||^2
+
+
 def feature_matching_loss(features_real: Tensor, features_fake: Tensor) -> Tensor:
     """What G minimises: the distance between the mean features of real and of generated images (section 3.1).
 
