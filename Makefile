@@ -20,7 +20,7 @@ repro: $(VENV)/.leafsynth ## run the pipeline (dvc repro) and print the comparis
 	@leafsynth show
 
 test: $(VENV)/.leafsynth ## run the whole test suite
-	python -m pytest -n 2 --dist loadscope
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadscope # one thread a worker: more wait for each other
 
 lint: $(VENV)/.leafsynth ## ruff
 	ruff check . && ruff format --check .
