@@ -32,9 +32,9 @@ for the same {{ steps | join(", ") }} steps:</p>
 <code>classic</code> above has them. It costs no photo and no GAN: this is the one to beat.</li>
 <li><code>sgan</code>: on the labelled photos, mirrored likewise, and on all {{ train_images }} training photos without
 their labels. A generator learns beside it, and the network must also tell generated from real photos (a
-semi-supervised GAN), and agree with its own average over time on the unlabelled ones
-(<code>train_sgan.consistency_weight</code>). The generator is thrown away: one that is useful here draws bad
-leaves. What the unlabelled photos give comes by both means together; these figures do not tell them apart.</li>
+semi-supervised GAN); with <code>train_sgan.consistency_weight</code> above 0 it must also agree with its own average
+on the unlabelled ones, and these figures do not tell the two apart. The generator is thrown away: one that is useful
+here draws bad leaves.</li>
 </ul>
 <p><strong>{{ sentence }}</strong></p>
 <figure class="plot"><div><img src="{{ plot }}" alt="Macro-F1 over the number of labelled images a class, three
