@@ -205,6 +205,7 @@ class FilterSynthetic(TrainExtractor):
     enabled: bool
     rules: AcceptanceRules
     max_candidates_factor: Annotated[float, Field(ge=1)]
+    when_starving: Literal["fail", "fill"]
 
 
 class TrainClassifier(Classifier):

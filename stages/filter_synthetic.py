@@ -31,7 +31,8 @@ def run(stage: Stage) -> None:
 
     classes = list(stage.params.classes)
     train, val = (load_store(f"data/arrays/{name}", classes) for name in ("train", "val"))
-    rules, factor, seed = (section.pop(key) for key in ("rules", "max_candidates_factor", "seed"))
+    rules, seed = section.pop("rules"), section.pop("seed")
+    limits = {key: section.pop(key) for key in ("max_candidates_factor", "when_starving")}
     # A teacher of its own: the extractor has chosen the GANs' checkpoints, so its likings are in the candidates
     # already; and none of the classifiers that judge afterwards, those of `assess` and of the arms.
     (teacher,) = train_classifier(
@@ -55,11 +56,15 @@ def run(stage: Stage) -> None:
     generate = stage.params.generate
     with stage.fresh(*PLACES) as folders:
         judged = write_filtered_set(
-            train, "data/split/train", "models/gan/class", *folders, judges=judges, max_candidates_factor=factor,
+            train, "data/split/train", "models/gan/class", *folders, judges=judges, **limits,
             target=generate.target, seed=generate.seed, truncation=generate.truncation, device=stage.device,
         )  # fmt: skip
         rows, figures = acceptance_table(judged, judged_val, thresholds)
         write_csv(folders[-1] / "acceptance.csv", list(COLUMNS), ([row[key] for key in COLUMNS] for row in rows))
+    for name, seen in judged.items():
+        if filled := sum(candidate.filled for candidate in seen):
+            figures[f"filled/{name}"] = filled
+            print(f"filter_synthetic: {name} starves: {filled} rejected images stand in for accepted ones.", flush=True)
     (chosen,) = (row for row in teacher.history if row["step"] == teacher.best_step)
     stage.finals(figures | {"val_macro_f1": chosen["val_macro_f1"], "best_step": teacher.best_step})
 

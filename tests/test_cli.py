@@ -378,7 +378,7 @@ def test_more_minutes_more_training():
         budget.choose_budget(
             params, class_counts={"a": 200, "b": 100}, median_size=(100, 100), speed=SPEED, goal_minutes=minutes
         ).changes
-        for minutes in (10, 40)
+        for minutes in (20, 80)
     )
     for key in ("train_gan.total_kimg", "specialise_gan.total_kimg", "train_classifier.steps", "train_sgan.steps"):
         assert long[key] > 2 * short[key], key

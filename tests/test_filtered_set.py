@@ -193,10 +193,33 @@ def test_a_starving_class_fails_in_one_sentence(made):
     assert str(caught.value) == (
         "class 'healthy leaf.1': expected 20 accepted images, got 3 of 45 candidates, of which the rule 'copies' "
         "rejected most (33); loosen filter_synthetic.rules.copies or switch it off, raise "
-        "filter_synthetic.max_candidates_factor, or go on without filtering: set filter_synthetic.enabled to false "
-        "and remove the arms whose train is data/arrays/augmented_filtered."
+        "filter_synthetic.max_candidates_factor, set filter_synthetic.when_starving to fill, or go on without "
+        "filtering: set filter_synthetic.enabled to false and remove the arms whose train is "
+        "data/arrays/augmented_filtered."
     )
     assert not [t for t in threading.enumerate() if "ThreadPool" in t.name]
+
+
+def test_a_starving_class_is_filled_with_the_first_rejected_and_says_so(made):
+    root, make, store = made
+
+    def strict(images):
+        return [(None if i == 3 else "copies", {}) for i in range(len(images))]
+
+    judges = {"scab": accepting, "healthy leaf.1": strict}
+    judged = make(judge=judges, max_candidates_factor=2.25, when_starving="fill")
+    accepted = [c.index for c in judged["healthy leaf.1"] if c.rejected_by is None]
+    wanted = accepted + [i for i in range(45) if i not in accepted][: 20 - len(accepted)]
+    rows = [row for row in _rows(root / "filtered/manifest.csv") if row["class"] == "healthy leaf.1"]
+    assert [int(row["seed"]) for row in rows] == wanted
+    assert [row["rejected_by"] for row in rows] == [""] * len(accepted) + ["copies"] * (20 - len(accepted))
+    make("all", judge=accepting, target=45)  # image i of the class, as drawn without any filter
+    drawn = np.load(root / "all/a_filtered/healthy leaf.1.npy")
+    stored = np.load(root / "a_filtered/healthy leaf.1.npy")
+    assert np.array_equal(stored, drawn[wanted])
+    for row, pixels in zip(rows, stored, strict=True):
+        assert np.array_equal(np.asarray(Image.open(root / "filtered" / row["file"])), pixels)
+    assert not any(row["rejected_by"] for row in _rows(root / "filtered/manifest.csv") if row["class"] == "scab")
 
 
 def test_a_target_that_is_reached_by_the_last_candidate_is_no_starving(made):

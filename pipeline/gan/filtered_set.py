@@ -43,12 +43,14 @@ class Candidate(NamedTuple):
         d_logit: Of the class's own discriminator.
         rejected_by: The rule; None: accepted.
         scores: By rule.
+        filled: Rejected, and in the set all the same, since its class starves.
     """
 
     index: int
     d_logit: float
     rejected_by: str | None
     scores: dict[str, float]
+    filled: bool = False
 
 
 def write_filtered_set(
@@ -66,6 +68,7 @@ def write_filtered_set(
     seed: int,
     truncation: float,
     max_candidates_factor: float,
+    when_starving: str = "fail",
     device: str = "cpu",
     workers: int | None = None,
 ) -> dict[str, list[Candidate]]:
@@ -87,6 +90,7 @@ def write_filtered_set(
         seed: Of the latents.
         truncation: Factor on z.
         max_candidates_factor: A class may see this many times `target` candidates.
+        when_starving: What then: "fail", or "fill" it up with the first that were rejected, which is said of each.
         device: cpu or cuda.
         workers: Threads that draw; None for as many as torch computes with.
 
@@ -94,7 +98,7 @@ def write_filtered_set(
         Class to all the candidates that were judged, in order.
 
     Raises:
-        InputError: A class starves; or a model is missing, or of another class or resolution.
+        InputError: A class starves, and is to fail then; or a model is missing, or of another class or resolution.
         OSError: The disk is full, or a place cannot be written.
     """
     filtered_dir, filtered_store, log_dir = Path(filtered_dir), Path(filtered_store), Path(log_dir)
@@ -145,7 +149,9 @@ def write_filtered_set(
                         if accepted == count:
                             break
                 if accepted < count:
-                    raise InputError(_starving(name, count, seen))
+                    if when_starving == "fail":
+                        raise InputError(_starving(name, count, seen))
+                    _fill(sampler, seen, accepted, count, filtered_dir / name, name, pixels[name])
         except BaseException:  # a full disk, Ctrl-C: what has not begun never will
             pool.shutdown(cancel_futures=True)
             raise
@@ -183,6 +189,19 @@ def _in_order(
                 future.exception()
 
 
+def _fill(
+    sampler: Sampler, seen: list[Candidate], accepted: int, count: int, folder: Path, name: str, pixels: RowFile
+) -> None:
+    """The first rejected candidates, drawn again, behind the accepted ones."""
+    at = [i for i, candidate in enumerate(seen) if candidate.rejected_by is not None][: count - accepted]
+    for row, i in enumerate(at, accepted):
+        seen[i] = seen[i]._replace(filled=True)
+        batch, place = divmod(seen[i].index, BATCH)
+        images = sampler.draw(batch)
+        _write_images(folder, name, images, [place], batch * BATCH)
+        pixels.write(row, images[[place]])
+
+
 def _write_images(folder: Path, name: str, images: np.ndarray, rows: list[int], first: int) -> None:
     if rows:
         for i, png in zip(rows, encode_png(images[rows]), strict=True):
@@ -196,8 +215,9 @@ def _starving(name: str, count: int, seen: list[Candidate]) -> str:
     return (
         f"class '{name}': expected {count} accepted images, got {accepted} of {len(seen)} candidates, of which the "
         f"rule '{rule}' rejected most ({most}); loosen filter_synthetic.rules.{rule} or switch it off, raise "
-        "filter_synthetic.max_candidates_factor, or go on without filtering: set filter_synthetic.enabled to false "
-        "and remove the arms whose train is data/arrays/augmented_filtered."
+        "filter_synthetic.max_candidates_factor, set filter_synthetic.when_starving to fill, or go on without "
+        "filtering: set filter_synthetic.enabled to false and remove the arms whose train is "
+        "data/arrays/augmented_filtered."
     )
 
 
@@ -213,12 +233,15 @@ def _describe(
         for candidate in seen:
             scores = [_number(candidate.scores[rule]) for rule in rules]
             log.append([name, candidate.index, candidate.rejected_by or "", f"{candidate.d_logit:.6f}", *scores])
-            if candidate.rejected_by is None:
-                file = image_file(name, candidate.index)
-                files[name].append(file)
-                manifest.append([f"{name}/{file}", name, candidate.index, sha256, f"{candidate.d_logit:.6f}", *scores])
-                index.append([file, name])
-    write_csv(filtered_dir / "manifest.csv", ["file", "class", "seed", "generator_sha256", "d_logit", *rules], manifest)
+        for candidate in sorted((c for c in seen if c.rejected_by is None or c.filled), key=lambda c: c.filled):
+            file = image_file(name, candidate.index)
+            files[name].append(file)
+            described = [f"{candidate.d_logit:.6f}", candidate.rejected_by or ""]
+            scores = [_number(candidate.scores[rule]) for rule in rules]
+            manifest.append([f"{name}/{file}", name, candidate.index, sha256, *described, *scores])
+            index.append([file, name])
+    head = ["file", "class", "seed", "generator_sha256", "d_logit", "rejected_by", *rules]
+    write_csv(filtered_dir / "manifest.csv", head, manifest)
     write_csv(filtered_store / "index.csv", ["file", "class"], index)
     write_csv(log_dir / "candidates.csv", ["class", "seed", "rejected_by", "d_logit", *rules], log)
     return files

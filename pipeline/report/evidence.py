@@ -5,6 +5,7 @@ A topic is a function in `TOPICS`; one without its sources is left out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,12 +105,14 @@ def _filtering(sources: Sources, setting: Setting) -> Finding | None:
     if sources.filter is None or sources.filtered is None:
         return None
     drawn = draw_filter(setting.plots, sources.filter, sources.filtered)
+    in_set = read_rows(Path(sources.filtered) / "manifest.csv")
     return Finding(
         filter_section(
             read_rows(Path(sources.filter) / "acceptance.csv"),
             shares=sources.filter_rules,
             funnel=drawn.get("funnel"),
             examples=drawn.get("examples"),
+            filled=Counter(row["class"] for row in in_set if row.get("rejected_by")),
         )
     )
 

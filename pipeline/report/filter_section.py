@@ -75,6 +75,7 @@ def filter_section(
     shares: Mapping[str, Any],
     funnel: str | Path | None,
     examples: str | Path | None,
+    filled: Mapping[str, int] | None = None,
 ) -> Markup:
     """The section's HTML.
 
@@ -83,7 +84,9 @@ def filter_section(
         shares: `filter_synthetic.rules` of params.yaml: rule to share of real leaves that shall pass.
         funnel: Picture of `draw_funnel`.
         examples: Picture of `draw_examples`; None: left out.
+        filled: Class to rejected images that stand in for accepted ones, of the classes that starve.
     """
+    filled = filled or {}
     names = list(dict.fromkeys(row["class"] for row in rows))
     rules = list(dict.fromkeys(row["rule"] for row in rows))
     classes, warnings = [], []
@@ -105,11 +108,16 @@ def filter_section(
             }
         )
         warnings += _warnings(name, own)
+        if filled.get(name):
+            warnings.append(
+                f"`{name}` starves: {accepted} of {candidates} candidates pass, and {filled[name]} that do not pass, "
+                "the first ones, stand in for the rest. For this class the filtered arms are that much less filtered."
+            )
     return fill(
         SECTION,
         classes=classes,
         rules=rules,
-        wanted=classes[0]["accepted"] if classes else 0,
+        wanted=classes[0]["accepted"] + filled.get(classes[0]["name"], 0) if classes else 0,
         warnings=warnings,
         explained=[(rule, RULES[rule], _source(rule, shares)) for rule in rules],
         funnel=inline(funnel) if classes and funnel else "",
