@@ -23,6 +23,7 @@ import numpy as np
 from pipeline import InputError
 
 THUMBNAIL = 16  # px: shifts of a pixel or two, noise and compression hardly show in it
+APART = 0.5  # of the distance that `copies` asks for: generated images lie closer together than photos, repeating or not
 NEAREST_K = 5  # for the balls of `density`, as wherever else pipeline.measure draws balls
 
 # Of the table of what was rejected
@@ -171,8 +172,8 @@ def choose_thresholds(
         labels_val: (V,).
         classes: Names.
         rules: Rule to the share of real images that shall pass it, for `TEACHERS` of those that pass `agreement`;
-            None or false: no such rule. `agreement` has nothing to choose: true or false. `duplicates` takes its
-            threshold as `copies` does: accepted images must lie apart as val images do from train.
+            None or false: no such rule. `agreement` has nothing to choose: true or false. `duplicates` takes half of
+            the threshold that `copies` would have at its share (see `APART`).
 
     Raises:
         InputError: `density` is on, and a class has one train image or none, around which no ball can be drawn; or
@@ -203,9 +204,9 @@ def choose_thresholds(
         if rule == "agreement" and share:
             chosen[rule] = {name: Threshold(1.0, "fixed", 0) for name in classes}
         elif share:
-            score = SCORES["copies" if rule == "duplicates" else rule]
+            score, factor = (SCORES["copies"], APART) if rule == "duplicates" else (SCORES[rule], 1.0)
             asked = recognised if rule in TEACHERS and rules.get("agreement") else of_val
-            scores = [score(v, t, k) for k, (v, t) in enumerate(zip(asked, of_train, strict=True))]
+            scores = [factor * score(v, t, k) for k, (v, t) in enumerate(zip(asked, of_train, strict=True))]
             pooled = np.concatenate(scores)
             # Few val images in all: what every one of them reaches
             least = conformal_threshold(pooled, share)
