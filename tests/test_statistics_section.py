@@ -18,13 +18,14 @@ from pipeline.report.table import read_rows
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """Folder of a comparison, and what metrics.json holds."""
+    """Folder of a comparison, the arm without background among the others, and what metrics.json holds."""
     root = tmp_path_factory.mktemp("compared")
-    for i, (arm, strength) in enumerate(ARMS.items()):
+    strengths = ARMS | {"classic_masked": 0.5}
+    for i, (arm, strength) in enumerate(strengths.items()):
         write_arm(root / "classifier" / arm, strength, i)
     write_manifest(root / "manifest.csv")
     metrics = compare_predictions(
-        {arm: root / "classifier" / arm for arm in ARMS}, {}, out_dir=root / "out", classes=CLASSES,
+        {arm: root / "classifier" / arm for arm in strengths}, {}, out_dir=root / "out", classes=CLASSES,
         manifest=root / "manifest.csv", resamples=300,
     )  # fmt: skip
     return root / "out", metrics
@@ -51,7 +52,7 @@ def section(out, **changes) -> str:
 def test_files_and_metrics_say_the_same(compared):
     out, metrics = compared
     rows = {(row["arm"], row["minus"]): row for row in read_rows(out / "differences.csv")}
-    assert len(rows) == 3 * (len(ARMS) - 1)
+    assert len(rows) == 3 * (len(ARMS) - 1)  # the arm without background is no rival, and makes no p stricter
     for (arm, other), row in rows.items():
         key = f"{arm}/test/macro_f1_minus_{other}"
         assert float(row["macro_f1"]) == pytest.approx(metrics[key], abs=2e-6)
@@ -66,7 +67,7 @@ def test_files_and_metrics_say_the_same(compared):
         assert metrics[f"{arm}/test/macro_f1_minus_real_p_holm"] == pytest.approx(p, abs=2e-6)
     effects = {row["effect"]: row for row in read_rows(out / "effects.csv")}
     assert set(effects) == {
-        "synthetic_images", "synthetic_images_beside_classic", "classic_augmentation", "balancing"
+        "synthetic_images", "synthetic_images_beside_classic", "classic_augmentation", "balancing", "background"
     }  # fmt: skip
     assert metrics["effect/balancing"] == metrics["balanced/test/macro_f1_minus_real"]
     assert metrics["effect_lower/balancing"] == metrics["balanced/test/macro_f1_minus_real_lower"]

@@ -88,7 +88,8 @@ class _Experiment(NamedTuple):
         statistics: arm → intervals.
         val_macro_f1: arm → mean over seeds, on val.
         calibration: arm → `ece` and `ece_floor` on test.
-        differences: (arm, control) → tests of it; Holm's p is over the arms held against one control.
+        differences: (arm, control) → tests of it; Holm's p is over the arms held against one control. Of the arm
+            without background there are none: it answers another question, in `effects`.
         effects: effect → tests of it; Holm's p is over the effects.
         steps: Optimiser steps.
     """
@@ -357,7 +358,8 @@ def _measured(
     shared = {"groups": groups, "confidence": confidence, "seed": seed}
     differences: dict[tuple[str, str], Difference] = {}
     for control in references:
-        pairs = {(arm, control): (arm, control) for arm in tests if arm != control and control in tests}
+        compared = [arm for arm in tests if arm not in (control, EFFECTS["background"][1])]
+        pairs = {(arm, control): (arm, control) for arm in compared if control in tests}
         differences |= describe_differences(pairs, tests, statistics, **shared)
     measured = describe_differences(effects, tests, statistics, **shared)
     return _Experiment(predictions, statistics, val, calibration, differences, measured, steps)
