@@ -23,7 +23,7 @@ import numpy as np
 from pipeline import InputError
 
 THUMBNAIL = 16  # px: shifts of a pixel or two, noise and compression hardly show in it
-APART = 0.5  # of the distance that `copies` asks for: generated images lie closer together than photos, repeating or not
+APART = 0.5  # of the distance that `copies` asks for: generated images are smoother, and closer without repeating
 NEAREST_K = 5  # for the balls of `density`, as wherever else pipeline.measure draws balls
 
 # Of the table of what was rejected
