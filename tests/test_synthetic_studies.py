@@ -175,7 +175,7 @@ def test_a_killed_sweep_trains_no_finished_mixture_again(project, tmp_path, monk
     asked, sent, due = [], [], TrainingState.due
 
     def interrupted(self) -> bool:
-        asked.append(self.name)
+        asked.append(self.parent.name)
         if asked.count("2") == 3 and not sent:
             sent.append(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)

@@ -54,6 +54,7 @@ def train_classifier(
     device: str = "cpu",
     report: Callable[[dict[str, float], int], None] | None = None,
     state_dir: str | Path | None = None,
+    method: str = "",
 ) -> list[Trained]:
     """Train one classifier a seed; of each, the weights with the best val macro-F1 are kept.
 
@@ -77,6 +78,8 @@ def train_classifier(
         report: Called with losses and val figures of a seed, and the step.
         state_dir: Where a killed training is gone on from, to be deleted when its outcome is in place; None:
             no state is kept.
+        method: Name of this training among several in one stage: in messages, and of a folder of its own in
+            `state_dir`; "": it is the only one.
 
     Returns:
         One `Trained` a seed, in the order of `seeds`.
@@ -85,7 +88,7 @@ def train_classifier(
         InputError: Bad names, weights or images; a saved state that is damaged or another's; a full disk.
         Interrupted: Ctrl-C or SIGTERM came, and the state is saved in `state_dir`.
     """
-    settings = {k: v for k, v in locals().items() if k not in ("train", "val", "report", "state_dir")}
+    settings = {k: v for k, v in locals().items() if k not in ("train", "val", "report", "state_dir", "method")}
     check_stores(train, val)
     if optimiser not in OPTIMISERS:
         raise InputError(
@@ -94,7 +97,10 @@ def train_classifier(
     img_resolution = train.images.shape[1]
     policy = build_policy(augment, img_resolution)
 
-    key = "" if state_dir is None else _fingerprint(train, val, settings)
+    key, place, stage = "", None, None
+    if state_dir is not None:
+        key, place, stage = _fingerprint(train, val, settings), Path(state_dir) / method, Path(state_dir).name
+    of_method = f", set {method}" if method else ""
 
     def new_network() -> nn.Module:
         return build_classifier(
@@ -105,7 +111,7 @@ def train_classifier(
             img_resolution=img_resolution,
         ).to(device)
 
-    with reproducible(), TrainingState(state_dir, key) as state:
+    with reproducible(), TrainingState(place, key, name=stage) as state:
         finished: list[dict[str, Any]] = []  # seeds, as `to_state` gives them
         running: dict[str, Any] | None = None  # what the next seed goes on from
         saved = state.load()
@@ -133,7 +139,12 @@ def train_classifier(
 
             steps_left = range(first_step, steps + 1)
             for step in tqdm(
-                steps_left, f"classifier, seed {seed}", total=steps, initial=first_step - 1, disable=None, leave=False
+                steps_left,
+                f"classifier, seed {seed}{of_method}",
+                total=steps,
+                initial=first_step - 1,
+                disable=None,
+                leave=False,
             ):
                 rows = batch_rows(train.labels, sampling=sampling, batch_size=batch_size, seed=seed, step=step)
                 batch = np.stack([policy(train.images[row], seed, step, i) for i, row in enumerate(rows)])
@@ -158,15 +169,17 @@ def train_classifier(
                 if state.due():
                     so_far = {"step": step, "optimiser_steps": optimiser_steps, "history": history, "losses": losses}
                     so_far |= {name: part.state_dict() for name, part in parts.items()}
-                    state.save({"finished": finished, "running": so_far}, f"step {step} of {steps} of seed {seed}")
+                    state.save(
+                        {"finished": finished, "running": so_far}, f"step {step} of {steps} of seed {seed}{of_method}"
+                    )
 
             best.restore(network)
-            trained.append(Trained(seed, network.eval(), history, best.step, optimiser_steps))
+            trained.append(Trained(seed, network.eval(), history, best.step, optimiser_steps, method))
             finished.append(to_state(trained[-1]))
             # The last seed's end always: a stage may train several sets in turn, and a kill in a later one
             # must not take an earlier one with it.
             if state.due() or len(finished) == len(seeds):
-                state.save({"finished": finished, "running": None}, f"the end of seed {seed}")
+                state.save({"finished": finished, "running": None}, f"the end of seed {seed}{of_method}")
     return trained
 
 

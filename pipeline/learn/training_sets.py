@@ -46,7 +46,7 @@ def train_on_each(
             if report is not None:
                 report({f"{key}/{method}": value for key, value in metrics.items()}, step)
 
-        own_state = None if state_dir is None else Path(state_dir) / method
-        of_method = train_classifier(store, val, report=report_method, state_dir=own_state, **CLASSIC, **settings)
-        trained += [one._replace(method=method) for one in of_method]
+        trained += train_classifier(
+            store, val, report=report_method, state_dir=state_dir, method=method, **CLASSIC, **settings
+        )
     return trained
