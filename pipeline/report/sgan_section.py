@@ -12,15 +12,6 @@ from pipeline.measure.verdict import LABELS
 from pipeline.report.html import fill, inline
 
 TEMPLATE = """
-{% macro number(row, key, signed=False) -%}
-  {%- if row.get(key) is none or row.get(key) == "" -%}–{%- else -%}
-  {%- set low = row[key ~ "_lower"] -%}{%- set high = row[key ~ "_upper"] -%}
-  <span class="{{ 'up' if signed and low > 0 else 'down' if signed and high < 0 }}">
-  {{- ("%+.3f" if signed else "%.3f") | format(row[key] + 0.0) -}}
-  </span><span class="ends">{{ ("%+.3f to %+.3f" if signed else "%.3f to %.3f") | format(low + 0.0, high + 0.0)
-}}</span>
-  {%- endif -%}
-{%- endmacro %}
 <section>
 <h2>Few labels: what are unlabelled photos worth?</h2>
 <p>Suppose somebody had named the disease on only a few leaves of each class, and the rest of the training photos had

@@ -79,15 +79,6 @@ PAGE = """<!doctype html>
 </head>
 <body>
 <main>
-{% macro number(row, key, signed=False) -%}
-  {%- if row.get(key) is none or row.get(key) == "" -%}–{%- else -%}
-  {%- set low = row[key ~ "_lower"] -%}{%- set high = row[key ~ "_upper"] -%}
-  <span class="{{ 'up' if signed and low > 0 else 'down' if signed and high < 0 }}">
-  {{- ("%+.3f" if signed else "%.3f") | format(row[key] + 0.0) -}}
-  </span><span class="ends">{{ ("%+.3f to %+.3f" if signed else "%.3f to %.3f") | format(low + 0.0, high + 0.0)
-}}</span>
-  {%- endif -%}
-{%- endmacro %}
 {% macro plot(name, alt, caption="") -%}
   <figure class="plot"><div><img src="{{ images[name] }}" alt="{{ alt }}"></div>
   {%- if caption %}<figcaption>{{ caption }}</figcaption>{% endif %}</figure>
