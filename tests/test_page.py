@@ -65,15 +65,20 @@ def prediction_rows(strength: float, rng: np.random.Generator, seeds: tuple[int,
     return rows
 
 
-def write_arm(folder: Path, strength: float, index: int, seeds: tuple[int, ...] = SEEDS, steps: int = 400) -> None:
+def write_arm(
+    folder: Path, strength: float, index: int, seeds: tuple[int, ...] = SEEDS, steps: int = 400, fit: float = 0.97
+) -> None:
+    """As `train_classifier` leaves it; `fit` is its accuracy on its own images at the end."""
     rng = np.random.default_rng([3, index])
     header = ["seed", "split", "file", "label", *(f"p/{c}" for c in CLASSES)]
     write_csv(folder / "predictions.csv", [header, *prediction_rows(strength, rng, seeds, [])])
-    history = [["seed", "step", "train_loss", "val_loss", "val_macro_f1"]]
+    history = [["seed", "step", "train_loss", "val_loss", "val_macro_f1", "train_accuracy"]]
     for seed in seeds:
         for step in range(50, 401, 50):
             f1 = (0.3 + 0.2 * strength) * (1 - np.exp(-step / 120)) + rng.normal(0, 0.01)
-            history.append([seed, step, f"{1 / step:.6f}", f"{2 / step:.6f}", f"{f1:.6f}"])
+            history.append(
+                [seed, step, f"{1 / step:.6f}", f"{2 / step:.6f}", f"{f1:.6f}", f"{fit * step / 400 + 0.01 * seed:.6f}"]
+            )
     write_csv(folder / "history.csv", history)
     (folder / "metrics.json").write_text(json.dumps({"optimiser_steps": steps, "test/accuracy": 0.5}))
 

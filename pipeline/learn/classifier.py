@@ -128,12 +128,13 @@ def train_classifier(
             schedule = torch.optim.lr_scheduler.OneCycleLR(
                 opt, lr, total_steps=max(steps, 2), pct_start=WARMUP_SHARE, cycle_momentum=False
             )
-            best, history, losses, optimiser_steps, first_step = BestOnVal(), [], [], 0, 1
+            best, history, losses, right, optimiser_steps, first_step = BestOnVal(), [], [], [], 0, 1
             parts = {"network": network, "opt": opt, "schedule": schedule, "best": best}
             if running is not None:
                 for name, part in parts.items():
                     part.load_state_dict(running[name])
-                history, losses = running["history"], [loss.to(device) for loss in running["losses"]]
+                history = running["history"]
+                losses, right = ([value.to(device) for value in running[kept]] for kept in ("losses", "right"))
                 optimiser_steps, first_step = running["optimiser_steps"], running["step"] + 1
                 running = None
 
@@ -159,15 +160,19 @@ def train_classifier(
                 schedule.step()
                 optimiser_steps += 1
                 losses.append(loss.detach())
+                right.append((logits.detach().argmax(dim=1) == labels).float().mean())
                 if step % eval_every == 0 or step == steps:
                     row = {"step": step, "train_loss": float(torch.stack(losses).mean())}
+                    row["train_accuracy"] = float(torch.stack(right).mean())
                     row |= best.offer(step, network, val)
                     history.append(row)
                     losses.clear()
+                    right.clear()
                     if report is not None:
                         report({f"{k}/seed_{seed}": v for k, v in row.items() if k != "step"}, step)
                 if state.due():
-                    so_far = {"step": step, "optimiser_steps": optimiser_steps, "history": history, "losses": losses}
+                    so_far = {"step": step, "optimiser_steps": optimiser_steps, "history": history}
+                    so_far |= {"losses": losses, "right": right}
                     so_far |= {name: part.state_dict() for name, part in parts.items()}
                     state.save(
                         {"finished": finished, "running": so_far}, f"step {step} of {steps} of seed {seed}{of_method}"

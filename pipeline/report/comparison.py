@@ -17,6 +17,7 @@ import numpy as np
 from pipeline import InputError
 from pipeline.measure.calibration import brier, calibration_floor, expected_calibration_error, reliability
 from pipeline.measure.effects import EFFECTS, effects_among
+from pipeline.measure.guessing import guessing_macro_f1
 from pipeline.measure.statistics import (
     METRICS,
     REFERENCES,
@@ -42,6 +43,7 @@ from pipeline.report import html, page, plots, statistics_plots
 from pipeline.report.audit_section import Masked
 from pipeline.report.differences import Difference, describe_differences, difference_rows
 from pipeline.report.evidence import Setting, Sources, gather_evidence
+from pipeline.report.learning_section import learning_section, training_sentences
 from pipeline.report.results import (
     Manifest,
     Predictions,
@@ -49,6 +51,7 @@ from pipeline.report.results import (
     check_comparable,
     check_equal_steps,
     check_same_images,
+    read_fit,
     read_history,
     read_json,
     read_manifest,
@@ -152,7 +155,8 @@ def compare_predictions(
         ends, `ece` and `ece_floor`; `effect/<name>` of `effects.EFFECTS`, with `effect_lower/<name>`, `effect_upper`,
         `effect_p`, `effect_p_holm` and `effect_detectable`; `sgan.<budget>/…`, `supervised.<budget>/…` and
         `supervised_classic.<budget>/…` the same; `verdict/<helps|hurts|no_evidence|too_little_data>` 1 or 0, and
-        `verdict/difference`, `…_lower`, `…_upper` to the control that decided.
+        `verdict/difference`, `…_lower`, `…_upper` to the control that decided; `<arm>/train_accuracy` and
+        `guessing/macro_f1`, see `learning_section`.
 
     Raises:
         InputError: A file is missing or malformed, or the arms cannot be compared fairly.
@@ -163,6 +167,8 @@ def compare_predictions(
     shown, of_audit = _existing(pictures or {}), _existing(audit_pictures or {})
     found = {name: read_json(path) if path else {} for name, path in (("audit", audit), ("fidelity", fidelity))}
     curves = {arm: read_history(Path(d) / "history.csv") for arm, d in classifier_dirs.items()}
+    fits = {arm: read_fit(Path(d) / "history.csv") for arm, d in classifier_dirs.items()}
+    fit = {arm: share for arm, share in fits.items() if share is not None}
     resampling = {"resamples": resamples, "confidence": confidence, "seed": seed}
     arms = _read_arms(classifier_dirs, split, classes, resampling)
     budgets = {budget: _read_budget(Path(folder), split, classes, resampling) for budget, folder in sgan_dirs.items()}
@@ -176,9 +182,20 @@ def compare_predictions(
     found_beside = gather_evidence(
         sources, Setting(classes, split, out_dir / "plots", {**resampling, "min_detectable": min_detectable})
     )
+    test_counts = split.counts("test", classes)
+    guessing = guessing_macro_f1(test_counts)
+    scores = {arm: own.metrics["macro_f1"] for arm, own in arms.statistics.items()}
+    of_training = training_sentences(scores, fit, guessing=guessing, steps=arms.steps)
     verdict, *details = outcome.sentences
-    sentences = [verdict, *(line for finding in found_beside.values() for line in finding.sentences), *details]
+    sentences = [
+        verdict,
+        *of_training,
+        *(line for finding in found_beside.values() for line in finding.sentences),
+        *details,
+    ]
     metrics = _metrics(arms, budgets, outcome)
+    metrics |= {"guessing/macro_f1": round(guessing, 6)}
+    metrics |= {f"{arm}/train_accuracy": round(share, 6) for arm, share in fit.items()}
     for finding in found_beside.values():
         metrics |= finding.metrics
     rows = _rows(arms)
@@ -190,7 +207,6 @@ def compare_predictions(
     write_rows(out_dir / "comparison.csv", rows)
     write_rows(out_dir / "differences.csv", difference_rows(arms.differences.values()))
     write_rows(out_dir / "effects.csv", difference_rows(arms.effects.values(), names=list(arms.effects)))
-    test_counts = split.counts("test", classes)
     write_rows(out_dir / "recall.csv", _recall_rows(arms.statistics, test_counts))
     (out_dir / "verdict.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
 
@@ -227,6 +243,9 @@ def compare_predictions(
             differences=difference_rows(arms.differences.values()),
             effects=difference_rows(arms.effects.values(), names=list(arms.effects)),
             matched=MATCHED_CONTROL[outcome.candidate],
+            learning=learning_section(
+                of_training, plot=drawn["learning_curves"], fit=fit, guessing=guessing, steps=arms.steps
+            ),
             sections={topic: finding.section for topic, finding in found_beside.items()},
         )
     )

@@ -43,6 +43,7 @@ class Contents(NamedTuple):
         differences: Rows of differences.csv.
         effects: Rows of effects.csv.
         matched: The control that lacks only the candidate's synthetic images.
+        learning: The section on the trainings.
         sections: Topic of `evidence.TOPICS` → its section.
     """
 
@@ -67,6 +68,7 @@ class Contents(NamedTuple):
     differences: Sequence[Mapping[str, Any]]
     effects: Sequence[Mapping[str, Any]]
     matched: str
+    learning: Markup
     sections: Mapping[str, Markup]
 
 
@@ -100,6 +102,7 @@ def render(contents: Contents) -> str:
         images={name: inline(path) for name, path in contents.plots.items()},
         pictures={title: inline(path) for title, path in contents.pictures.items()},
         matrices=[name for name in contents.plots if name.startswith("confusion/")],
+        learning=contents.learning,
         fidelity=fidelity_section(contents.fidelity, contents.classes),
         data_section=audit_section(
             contents.audit,

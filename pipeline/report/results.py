@@ -280,6 +280,19 @@ def read_history(path: str | Path) -> dict[int, np.ndarray]:
     return {seed: np.array(points) for seed, points in sorted(curves.items())}
 
 
+def read_fit(path: str | Path) -> float | None:
+    """Share of its own training images that a network had right at the end, mean over seeds, from `history.csv`.
+
+    None where the file has no column `train_accuracy`.
+
+    Raises:
+        InputError: Missing, or lacks another column.
+    """
+    last = {row["seed"]: row.get("train_accuracy") or None for row in _rows(Path(path), ("seed", "step"))}
+    shares = [float(share) for share in last.values() if share is not None]
+    return sum(shares) / len(shares) if shares else None
+
+
 def read_tuning(path: str | Path) -> list[dict[str, str]]:
     """Rows of an SGAN's `tuning.csv`: every method's settings, their scores on val, and which was chosen.
 

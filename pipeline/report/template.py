@@ -149,11 +149,7 @@ does not touch zero is evidence.") }}
 %}</div>
 </section>
 
-<section>
-<h2>Learning curves</h2>
-{{ plot("learning_curves", "Macro-F1 on val over optimiser steps for every arm",
-  "Mean over seeds; the band reaches from the worst to the best seed. Each seed's checkpoint is its best on val.") }}
-</section>
+{{ learning }}
 
 <section>
 <h2>How this was measured</h2>
