@@ -24,8 +24,10 @@ def run(stage: Stage) -> None:
     if not stage.item.isdecimal():
         raise InputError(f"count '{stage.item}': expected a number of images, one of minority_counts in params.yaml.")
     classes, count, device = list(stage.params.classes), int(stage.item), stage.device
-    in_test = class_counts("data/split/manifest.csv", "test", classes)
-    name = stage.section["class_name"] or max(classes, key=lambda name: in_test[name])
+    name = stage.section["class_name"]
+    if name is None:
+        in_test = class_counts("data/split/manifest.csv", "test", classes)
+        name = max(classes, key=lambda name: in_test[name])
     full, val = load_store("data/arrays/train", classes), load_store("data/arrays/val", classes)
     shrunk = shrink_class(full, name, count, seed=stage.section["seed"])
     missing = len(full.labels) - len(shrunk.labels)

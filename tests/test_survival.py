@@ -260,7 +260,6 @@ def bare(tmp_path_factory) -> Iterator[Project]:
     shutil.copyfile(ROOT / "params.yaml", project.folder / "params.yaml")
     project.set_params(SHRUNKEN)
     classes = YAML(typ="safe").load(ROOT / "params.yaml")["classes"]
-    manifest = ["split,class"]
     for k, split in enumerate(("train", "val", "test")):
         labels = np.repeat(np.arange(len(classes)), [8, 6, 5, 4])
         images = np.random.default_rng(k).integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
@@ -270,8 +269,6 @@ def bare(tmp_path_factory) -> Iterator[Project]:
             path = project.folder / "data/split" / split / classes[label] / file
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
-            manifest.append(f"{split},{classes[label]}")
-    (project.folder / "data/split/manifest.csv").write_text("\n".join(manifest) + "\n")
     _models(project.folder, classes)
     yield project
     _, left = psutil.wait_procs(Project.started, timeout=PATIENCE)
