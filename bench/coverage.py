@@ -329,8 +329,9 @@ def main() -> None:
             rows.append(setting._asdict() | row)
             print(*setting, *(f"{kind}: {row[kind]}" for kind in row), flush=True)
             if arguments.json:
-                found = {"model": arguments.model, "experiments": n, "resamples": b, "settings": rows}
-                arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+                head = json.dumps({"model": arguments.model, "experiments": n, "resamples": b})[:-1]
+                lines = ",\n  ".join(json.dumps(of) for of in rows)
+                arguments.json.write_text(f'{head}, "settings": [\n  {lines}\n]}}\n')
 
 
 if __name__ == "__main__":

@@ -376,7 +376,7 @@ def _replicate(
         )
     counts = np.bincount(labels, minlength=num_classes)
     recall = np.nan_to_num(plain[:, len(METRICS) : len(METRICS) + num_classes].mean(0))
-    share = (recall * counts + 1) / (counts + 2)  # never 0 or 1 (Agresti and Coull 1998)
+    share = (recall * counts + 1) / (counts + 2)  # never 0 or 1, by the rule of succession
     by_class = np.zeros((num_classes, max(units.max(), 1), influence.shape[-1]))
     np.add.at(by_class, (labels, unit_of), influence)
     return _Replicates(
