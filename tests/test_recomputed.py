@@ -87,7 +87,9 @@ class Recomputed:
             alone.append(plain[which].mean())
         v_images, v_both, v_seeds = np.var(images), np.var(both), np.var(alone)
         shared = max(v_both - v_images - v_seeds, 0)
-        v_alone = max(v_seeds - 0.75 * shared, 0)
+        expected = self.from_recalls(labels, a, b, leaves, of_class) + shared
+        raised = max(4 / (4 + seeds - 1) * (expected - v_seeds), 0)  # to the mean weighted by degrees of freedom
+        v_alone = max(v_seeds + raised - shared, 0)
         # each class's part of v_images by a jackknife, leaving out one leaf at a time
         parts = {}
         for k, units in of_class.items():
@@ -97,10 +99,77 @@ class Recomputed:
                 left_out.append(gaps(weights).mean())
             parts[k] = ((len(units) - 1) / len(units) * np.sum((left_out - np.mean(left_out)) ** 2), len(units) - 1)
         total = sum(v for v, _ in parts.values())
-        below = sum((v_images * v / total) ** 2 / dof for v, dof in parts.values()) + v_alone**2 / (seeds - 1)
+        below = sum((v_images * v / total) ** 2 / dof for v, dof in parts.values())
+        raised_dof = min(4 + seeds - 1, (len(CLASSES) - 1) * (seeds - 1))
+        uncertain = v_seeds**2 / (seeds - 1) + raised**2 / raised_dof
+        below += uncertain * (v_alone / (v_seeds + raised)) ** 2
         variance = v_images + v_alone
         reach = stats.t.ppf(0.975, variance**2 / below) * np.sqrt(variance)
         return float(plain.mean()), float(plain.mean() - reach), float(plain.mean() + reach)
+
+    @staticmethod
+    def from_recalls(labels, a, b, leaves, of_class) -> float:
+        """Variance of a mean of the classes' recalls over seeds, by an analysis of variance of seeds by classes."""
+        seeds, number = len(a), len(of_class)
+        scale, interaction, gaps = [], [], []
+        for k in of_class:
+            own = labels == k
+            said = {arm: (p[:, own] == k).astype(float) for arm, p in (("a", a), ("b", b))}
+            shares = [(of.mean(0).sum() + 1) / (own.sum() + 2) for of in said.values()]
+            scale.append(np.sqrt(np.mean([(p * (1 - p)) ** 2 for p in shares])))
+            gap = said["a"] - said["b"]
+            gaps.append(gap.mean(1))
+            # two ways, seeds by leaves: what is left is their interaction
+            table = pd.DataFrame((gap - gap.mean(1, keepdims=True)).T).groupby(leaves[own]).sum().to_numpy() / own.sum()
+            left = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
+            units = len(table)
+            interaction.append(units / (units - 1) * (left**2).sum() / (seeds * (seeds - 1)))
+        scale, interaction = np.array(scale), np.array(interaction)
+        effects = np.array(gaps).T / scale  # (S, K)
+        of_mean = effects.mean(1).var(ddof=1) / seeds
+        about = effects - effects.mean(1, keepdims=True)
+        of_class_itself = ((about - about.mean(0)) ** 2).sum() / (seeds - 1) / (number - 1) / seeds
+        noise = (interaction / scale**2).mean()
+        together = max(of_mean - noise / number, 0)
+        apart = max(of_class_itself - noise, 0)
+        weights = scale / number
+        return weights.sum() ** 2 * together + (weights**2).sum() * apart - weights.sum() ** 2 / number * apart
+
+
+def lean(folder, arms, amount: float) -> None:
+    """Each training of each arm takes to some classes of its own."""
+    for i, arm in enumerate(arms):
+        path = folder / "classifier" / arm / "predictions.csv"
+        frame = pd.read_csv(path, dtype={"file": str})
+        columns = [f"p/{c}" for c in CLASSES]
+        for seed in frame.seed.unique():
+            own = np.exp(amount * np.random.default_rng([8, i, seed]).normal(size=len(CLASSES)))
+            p = frame.loc[frame.seed == seed, columns].to_numpy() * own
+            frame.loc[frame.seed == seed, columns] = p / p.sum(1, keepdims=True)
+        frame.to_csv(path, index=False)
+
+
+@pytest.mark.parametrize("amount", [0.6, 1.5])
+def test_interval_by_independent_code_where_trainings_differ(tmp_path, amount):
+    """Where trainings lean to classes the moderated variance is most of it."""
+    for i, (arm, s) in enumerate(ARMS.items()):
+        write_arm(tmp_path / "classifier" / arm, s, i)
+    lean(tmp_path, ARMS, amount)
+    write_manifest(tmp_path / "manifest.csv")
+    compare_predictions(
+        {arm: tmp_path / "classifier" / arm for arm in ARMS}, {}, out_dir=tmp_path / "out", classes=CLASSES,
+        manifest=tmp_path / "manifest.csv",
+    )  # fmt: skip
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    again = Recomputed(tmp_path, draws=1000)
+    for control in ("real", "balanced", "classic"):
+        candidate = max(MATCHED, key=again.on_val)
+        mean, lower, upper = again.difference(candidate, control)
+        key = f"{candidate}/test/macro_f1_minus_{control}"
+        assert metrics[key] == pytest.approx(mean, abs=1e-6)
+        tolerance = 0.1 * (upper - lower) / 2
+        assert metrics[f"{key}_lower"] == pytest.approx(max(lower, -1), abs=tolerance)
+        assert metrics[f"{key}_upper"] == pytest.approx(min(upper, 1), abs=tolerance)
 
 
 @pytest.mark.parametrize("strength", [1.5, 6.0, -0.5])

@@ -103,6 +103,17 @@ def test_intervals_hold_the_truth_as_often_as_they_say(setting):
             assert held["difference"][f"recall/{name}"] >= 0.93 - 2.6 * np.sqrt(0.95 * 0.05 / n), (effect, name)
 
 
+def test_recall_is_held_where_three_trainings_differ_much():
+    """Each class by its own two degrees of freedom was held 90 to 91% of the time here, whose 2,400 are known to .7."""
+    held = [
+        coverage(Setting(150, "balanced", 3, group, "large"), 300, resamples=200, effect=0.0)["difference"]
+        for group in (1, 3)
+    ]
+    recalls = [of[f"recall/{name}"] for of in held for name in CLASS_NAMES]
+    assert np.mean(recalls) >= 0.93 and np.mean(recalls) <= 0.97
+    assert min(recalls) >= 0.95 - 0.02 - 2.6 * np.sqrt(0.95 * 0.05 / 300)
+
+
 def test_a_class_of_one_leaf_is_not_certain():
     """Nine images, one leaf: before, its figures passed for fixed, and the intervals of means for narrow."""
     labels = np.repeat([0, 1, 2], [20, 10, 9])
@@ -114,6 +125,29 @@ def test_a_class_of_one_leaf_is_not_certain():
     assert alone["recall/c"].half_width > apart["recall/c"].half_width
     assert alone["recall/c"].standard_error > 2 * apart["recall/c"].standard_error
     assert alone["balanced_accuracy"].standard_error > 1.5 * apart["balanced_accuracy"].standard_error
+
+
+def test_a_loan_of_images_holds_the_interaction_once():
+    """A single leaf's V_seeds is of its own seeds and of chance, and what it borrows from other leaves holds chance."""
+    rng = np.random.default_rng(3)
+    labels = np.repeat([0, 1, 2], [40, 40, 1])
+    predicted = np.where(rng.random((5, 81)) < 0.5, labels, (labels + 1) % 3)  # chance alone, for every seed anew
+    predicted[:, -1] = [2, 0, 2, 0, 2]
+    of = compare_arms(labels, {"real": predicted}, classes=["a", "b", "c"])["real"].metrics["recall/c"]
+    assert of.standard_error == pytest.approx(np.sqrt(0.25 / 5), rel=0.15)  # counted twice: 1.4 times as much
+
+
+def test_what_macro_f1_gains_with_a_class():
+    """By turning all wrong images of a class right, few at a time."""
+    labels = np.repeat([0, 1], [300, 300])
+    predicted = np.where(np.arange(600) % 3 < 2, labels, 1 - labels)[None]
+    slope = statistics._f1_slope(labels, predicted, 2)
+    right = predicted[0].copy()
+    right[np.flatnonzero((labels == 0) & (right != 0))[:3]] = 0
+    before, after = score(labels, predicted[0], 2), score(labels, right, 2)
+    own = (after["macro_f1"] - before["macro_f1"]) / (after["recall"][0] - before["recall"][0])
+    # the other class gains too, by the claims that it loses
+    assert slope[0] == pytest.approx((2 - 2 / 3) / 2 / 2) and slope[0] < own < 2 * slope[0]
 
 
 def test_degrees_of_freedom_are_those_of_the_class_that_varies():
@@ -156,6 +190,40 @@ def test_p_and_interval_say_the_same():
     assert Interval(0.0, 0.0, 0.0, 10, 3, 0.0).p == 1.0 and Interval(0.5, 0.5, 0.5, 10, 3, 0.0).p == 0.0
     given = Interval(0.1, 0.0, 0.2, 10, 3)  # without a standard error: taken for a normal interval of 95%
     assert given.p == pytest.approx(0.05) and given.at(0.95)[:3] == pytest.approx(given[:3])
+
+
+def by_seed(recalls: dict[str, tuple[float, ...]], number: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and (seeds, N) predictions with so many right of each class; the same images are hard for every seed."""
+    labels = np.repeat(np.arange(len(recalls)), number)
+    right = np.concatenate([np.arange(number) < np.array(of)[:, None] * number for of in recalls.values()], axis=1)
+    return labels, np.where(right, labels, (labels + 1) % len(recalls))
+
+
+def test_a_class_whose_seeds_agree_by_luck_is_told_by_the_others():
+    """Three seeds with the same recall of d, and very different ones of a, b and c: d's would not stay so."""
+    level, others = (0.6, 0.6, 0.6), {"a": (0.3, 0.6, 0.9), "b": (0.9, 0.6, 0.3), "c": (0.6, 0.9, 0.3)}
+    args = {"classes": ["a", "b", "c", "d"], "resamples": 2000}
+
+    def of_d(recalls):
+        labels, predicted = by_seed(recalls | {"d": level})
+        return compare_arms(labels, {"real": predicted}, **args)["real"].metrics["recall/d"]
+
+    calm, moved = of_d(dict.fromkeys(others, level)), of_d(others)
+    images = np.sqrt(0.6 * 0.4 / 39)
+    assert calm.standard_error == pytest.approx(images, rel=0.05)
+    # four of six degrees of freedom are the others', by whose word a class varies as they do on average
+    expected = np.sqrt(images**2 + 4 / 6 * (3 * 0.03 / 4))
+    assert moved.standard_error == pytest.approx(expected, rel=0.1)
+    assert 5 < moved.dof < 39
+
+
+def test_a_class_whose_seeds_differ_most_keeps_its_variance():
+    """Moderated downwards, it would be held far too seldom."""
+    level = (0.6, 0.6, 0.6)
+    labels, predicted = by_seed({"a": (0.3, 0.6, 0.9), "b": level, "c": level, "d": level})
+    of = compare_arms(labels, {"real": predicted}, classes=["a", "b", "c", "d"])["real"].metrics["recall/a"]
+    assert of.standard_error > 0.95 * np.std([0.3, 0.6, 0.9], ddof=1) / np.sqrt(3)
+    assert of.dof < 4
 
 
 def test_tails_of_a_recall_allow_for_the_seeds():

@@ -8,21 +8,27 @@ Images are drawn class by class, so that no class vanishes, and in whole groups 
 groups are given. From n units n - 1 are drawn (Rao and Wu 1988, "Resampling inference with complex survey
 data", section 3): with the usual n draws the variance comes out too small by (n - 1) / n, which is a fifth
 for five seeds or five test images. A class with a single unit cannot be resampled; it gets the variance between
-units that the other classes have, for otherwise its figure would pass for certain.
+units that the other classes have, for otherwise its figure would pass for certain, and their interaction too.
 
 Resampling both factors at once counts the variance of their interaction thrice (Owen 2007, "The pigeonhole
 bootstrap", theorem 3), resampling one at a time counts it once in each. So the three are all made, and
 
-    V = V_images + max(V_seeds - c V_shared, 0),   V_shared = V_both - V_images - V_seeds
+    V = V_images + max(V_seeds - V_shared, 0),   V_shared = V_both - V_images - V_seeds
 
 estimates the variance; V_shared is the interaction's, which is in V_images already. The literature on readers and
 cases in radiology has the same layout and the same sum (Obuchowski and Rockette 1995; Hillis 2007, "A comparison of
-denominator degrees of freedom methods for multiple observer ROC analysis"), with c = 1. From three or five seeds
-V_seeds is so uncertain that it falls below V_shared about as often as not, and an interval that then takes seeds for
-harmless is too narrow. c = 3/4 gives means over classes the coverage that they claim; for the recall of one class c
-is 1/2, since a training leans to some classes of its own, which cancels in a mean. How far out the tails of a recall
+denominator degrees of freedom methods for multiple observer ROC analysis").
+
+From three or five seeds V_seeds has two or four degrees of freedom: it often comes out near nothing by luck, and the
+interval is then too narrow. But every class was scored by the same seeds, so V_seeds is moderated: what the other
+classes say counts as much as `PRIOR_DOF` further degrees of freedom (Smyth 2004, "Linear models and empirical Bayes
+methods for assessing differential expression in microarray experiments", section 3; the prior's degrees of freedom are
+set instead of estimated, since a handful of classes do not tell them). What they say is the analysis of variance of
+seeds by classes: seeds vary all together, and by class, each in units of p (1 - p), by which a leaning in logits
+moves a share of p. Unlike there the variance may only rise: a class on which trainings differ more than on others
+keeps its own, for moderated it would be too narrow. How far out the tails of a recall
 reach is known worse still, so its intervals of more than 95%, which verdicts on several classes need, take the degrees
-of freedom with all of V_seeds as the seeds' part. See bench/results/coverage.json.
+of freedom with all of V_seeds as the seeds' part. How often all this holds is in bench/results/coverage.json.
 
 The interval is Student's t around the mean over seeds, with Satterthwaite's degrees of freedom: those of the seeds,
 and those of each class by itself, because macro-F1 gives the three images of a rare class as much weight as the
@@ -43,7 +49,7 @@ from scipy.special import stdtr, stdtrit
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 REFERENCES = ("real", "balanced", "classic")
-SHARED_TAKEN_OFF, SHARED_TAKEN_OFF_RECALL = 0.75, 0.5  # c of the formula above
+PRIOR_DOF = 4  # what the other classes' seeds are worth beside a class's own
 POWER = 0.8
 
 
@@ -233,14 +239,15 @@ def compare_arms(
 
     metric_names = [*METRICS, *(f"recall/{c}" for c in classes), *extra]
     shares = _class_shares(labels, len(classes), len(extra))
+    moderated = len(METRICS) + len(classes)  # the rest are no shares of right answers
 
     def intervals(r: _Replicates, n_seeds: int, is_difference: bool) -> dict[str, Interval]:
-        error, dof, tail_dof = _standard_error(r, units, shares, max(n_seeds - 1, 1))
+        error, dof, tail_dof = _standard_error(r, units, shares, moderated, max(n_seeds - 1, 1))
         lower, upper = _student(r.point, error, dof, confidence)
         if is_difference:
             lower, upper = np.maximum(lower, -1.0), np.minimum(upper, 1.0)
         else:
-            proportions = slice(0, len(metric_names) - len(extra))
+            proportions = slice(0, moderated)
             sizes = np.concatenate([np.full(len(METRICS), units.sum()), units])
             lower, upper = np.maximum(lower, 0.0), np.array(upper)
             lower[proportions], upper[proportions] = _wilson(
@@ -264,7 +271,7 @@ def compare_arms(
             metrics=intervals(own, len(names[arm]), False),
             differences={
                 other: intervals(
-                    _Replicates(*(a - b for a, b in zip(own, replicates[other], strict=True))),
+                    own.minus(replicates[other]),
                     min(len(names[arm]), len(names[other])),
                     True,
                 )
@@ -285,6 +292,9 @@ class _Replicates(NamedTuple):
         both: (B, Q) both resampled.
         by_class: (K, U, Q) what each unit (group) of a class adds to the metric, linearised, mean over seeds; rows of
             zeros fill up classes with fewer than U units.
+        scale: (K,) p (1 - p) of each class's recall, by which a leaning of the seeds is measured; of a difference the
+            root mean square of both arms'.
+        f1_slope: (K,) what macro-F1 gains per gain in a class's recall; of a difference the mean of both arms'.
     """
 
     point: np.ndarray
@@ -292,6 +302,14 @@ class _Replicates(NamedTuple):
     seeds: np.ndarray
     both: np.ndarray
     by_class: np.ndarray
+    scale: np.ndarray
+    f1_slope: np.ndarray
+
+    def minus(self, other: _Replicates) -> _Replicates:
+        """Of the difference."""
+        differences = (a - b for a, b in zip(self[:-2], other[:-2], strict=True))
+        scale = np.sqrt((self.scale**2 + other.scale**2) / 2)
+        return _Replicates(*differences, scale, (self.f1_slope + other.f1_slope) / 2)
 
 
 def _unit_weights(units: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -356,6 +374,9 @@ def _replicate(
         influence = np.concatenate(
             [influence, ((of - of.mean(1, keepdims=True)).mean(0) / len(labels))[:, None]], axis=-1
         )
+    counts = np.bincount(labels, minlength=num_classes)
+    recall = np.nan_to_num(plain[:, len(METRICS) : len(METRICS) + num_classes].mean(0))
+    share = (recall * counts + 1) / (counts + 2)  # never 0 or 1, by the rule of succession
     by_class = np.zeros((num_classes, max(units.max(), 1), influence.shape[-1]))
     np.add.at(by_class, (labels, unit_of), influence)
     return _Replicates(
@@ -364,6 +385,8 @@ def _replicate(
         seeds=seed_weights @ plain,
         both=np.einsum("bs,bsq->bq", seed_weights, resampled),
         by_class=by_class,
+        scale=share * (1 - share),
+        f1_slope=_f1_slope(labels, predicted, num_classes),
     )
 
 
@@ -393,6 +416,18 @@ def _influence(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> n
     return total / len(predicted)
 
 
+def _f1_slope(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """(K,) gain in macro-F1 where the class's wrong images turn right, per gain in its recall; mean over seeds.
+
+    By the class's own F1, 2 TP / (true + claimed), whose TP and claims grow together.
+    """
+    matrices = confusion(labels, predicted, num_classes)  # (S, K, K)
+    true, claimed = matrices[0].sum(-1), matrices.sum(-2)
+    both = np.maximum(true + claimed, 1)
+    f1 = 2 * np.diagonal(matrices, axis1=1, axis2=2) / both
+    return (true * (2 - f1) / both).mean(0) / np.count_nonzero(true)
+
+
 def _class_shares(labels: np.ndarray, num_classes: int, num_extra: int) -> np.ndarray:
     """(K, Q) weight of each class's recall in each metric; for macro-F1 about that."""
     counts = np.bincount(labels, minlength=num_classes)
@@ -402,14 +437,19 @@ def _class_shares(labels: np.ndarray, num_classes: int, num_extra: int) -> np.nd
 
 
 def _standard_error(
-    r: _Replicates, units: np.ndarray, shares: np.ndarray, seed_dof: int
+    r: _Replicates, units: np.ndarray, shares: np.ndarray, moderated: int, seed_dof: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(Q,) standard errors, degrees of freedom, and those of the tails. See the module's docstring for the formula."""
+    """(Q,) standard errors, degrees of freedom, and those of the tails. See the module's docstring for the formula.
+
+    Args:
+        r: Of an arm or a difference.
+        units: (K,) units of each class.
+        shares: (K, Q) weight of each class's recall in each metric.
+        moderated: Metrics whose seeds' variance is moderated, the first ones.
+        seed_dof: Seeds less one.
+    """
     images, seeds, both = (x.var(axis=0) for x in (r.images, r.seeds, r.both))
     shared = np.maximum(both - images - seeds, 0.0)
-    taken_off = np.full(len(shared), SHARED_TAKEN_OFF)
-    taken_off[len(METRICS) : len(METRICS) + len(units)] = SHARED_TAKEN_OFF_RECALL
-    seeds_alone = np.maximum(seeds - taken_off * shared, 0.0)
 
     several = units > 1
     mean = r.by_class.sum(1) / np.maximum(units, 1)[:, None]
@@ -421,22 +461,88 @@ def _standard_error(
     dof_of_class = np.where(several, units - 1, max(int((units[several] - 1).sum()), 1))[:, None]
     single = units == 1
     if single.any() and several.any():
-        recall = np.diagonal(of_class[:, len(METRICS) :])  # (K,) variance of each class's recall
-        typical = ((units - 1) * units * recall)[several].sum() / (units - 1)[several].sum()  # of one unit
-        borrowed = np.where(single[:, None], typical * shares**2, 0.0)
+        recalls = slice(len(METRICS), len(METRICS) + len(units))
+        weights = shares.copy()
+        weights[:, METRICS.index("macro_f1")] = r.f1_slope
+        weights = np.where(single[:, None], weights**2, 0.0)
+
+        def of_one_unit(of_recall: np.ndarray) -> float:
+            return ((units - 1) * units * of_recall)[several].sum() / (units - 1)[several].sum()
+
+        borrowed = of_one_unit(np.diagonal(of_class[:, recalls])) * weights
+        # V_seeds of such a class holds the interaction of its unit, which the loan holds too
+        shared = shared + of_one_unit(shared[recalls]) * weights.sum(0)
         of_class = of_class + borrowed
         images = images + borrowed.sum(0)
+
+    seeds, of_seeds = _moderated(r, seeds, shared, shares, units > 0, moderated, seed_dof)
+    seeds_alone = np.maximum(seeds - shared, 0.0)
     variance = images + seeds_alone
 
     # Satterthwaite: dof = V² / sum(V_i² / dof_i); linearised variances share the resampled one among the classes
     total = of_class.sum(0)
     portion = np.divide(of_class, total, out=np.zeros_like(of_class), where=total > 0)
     of_images = ((images * portion) ** 2 / dof_of_class).sum(0)
+    alone = np.divide(seeds_alone, seeds, out=np.zeros_like(seeds), where=seeds > 0)
     dof, tail_dof = (
         np.maximum(np.divide(variance**2, spread, out=np.full(len(variance), 1e6), where=spread > 0), 1.0)
-        for spread in (of_images + seeds_alone**2 / seed_dof, of_images + seeds**2 / seed_dof)
+        for spread in (of_images + of_seeds * alone**2, of_images + of_seeds)
     )
-    return np.sqrt(variance), dof, np.minimum(dof, tail_dof)
+    return np.sqrt(variance), dof, tail_dof
+
+
+def _moderated(
+    r: _Replicates,
+    seeds: np.ndarray,
+    shared: np.ndarray,
+    shares: np.ndarray,
+    present: np.ndarray,
+    moderated: int,
+    seed_dof: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The variance between seeds, raised where the other classes say so, and its own uncertainty.
+
+    Seeds' effects on the recalls are taken for a sum of one on all classes and one on each (an analysis of variance,
+    seeds by classes), in units of `scale`. A metric that weighs the recalls by w then expects
+
+        (sum w)² max(M, 0) + (sum w² - (sum w)² / K) max(C, 0) + V_shared,
+
+    M the variance of the mean over classes, C that of a class about it, the interaction with images taken off both.
+
+    Args:
+        r: Of an arm or a difference.
+        seeds: (Q,) V_seeds as found.
+        shared: (Q,) V_shared, with what single units borrow.
+        shares: (K, Q) weight of each class's recall in each metric.
+        present: (K,) classes with test images.
+        moderated: The first so many metrics.
+        seed_dof: Of V_seeds.
+
+    Returns:
+        (Q,) variances, never below `seeds`; (Q,) sum of V_i² / dof_i of their two parts, the own and what is added.
+    """
+    number = int(present.sum())
+    own = seeds**2 / seed_dof
+    if number < 2:
+        return seeds, own
+    recalls = len(METRICS) + np.flatnonzero(present)
+    scale = r.scale[present]
+    covariance = np.cov(r.seeds[:, recalls].T, bias=True) / np.outer(scale, scale)
+    interaction = float((shared[recalls] / scale**2).mean())
+    of_mean = covariance.sum() / number**2
+    of_class = (np.trace(covariance) - number * of_mean) / (number - 1)
+    weights = shares[present, :moderated] * scale[:, None]
+    together = weights.sum(0) ** 2
+    prior = (
+        together * max(of_mean - interaction / number, 0.0)
+        + ((weights**2).sum(0) - together / number) * max(of_class - interaction, 0.0)
+        + shared[:moderated]
+    )
+    added = np.zeros(len(seeds))
+    # (d0 prior + d own) / (d0 + d), less the own
+    added[:moderated] = np.maximum(PRIOR_DOF / (PRIOR_DOF + seed_dof) * (prior - seeds[:moderated]), 0.0)
+    added_dof = min(PRIOR_DOF + seed_dof, (number - 1) * seed_dof)
+    return seeds + added, own + added**2 / added_dof
 
 
 def _t(probability: float, dof: ArrayLike) -> np.ndarray:
