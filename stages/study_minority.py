@@ -69,6 +69,8 @@ def run(stage: Stage) -> None:
             device=device,
             report=stage.report,
             state_dir=stage.state_dir,
+            sampling="balanced",  # as the arm `classic`
+            augment="classic",
             **stage.params.train_classifier.model_dump(),
         )
         test = load_store("data/arrays/test", classes)  # first read here, when every checkpoint is chosen

@@ -9,12 +9,15 @@ def run(stage: Stage) -> None:
     from pipeline.gan.class_images import draw_class
     from pipeline.images.mixing import mixtures, synthetic_counts
     from pipeline.images.store import load_store
-    from pipeline.learn.predictions import write_results
+    from pipeline.learn.predictions import read_val_macro_f1, write_results
     from pipeline.learn.trained import predict
     from pipeline.learn.training_sets import train_on_each
-    from pipeline.measure.mixture_choice import choose_ratio, describe_choice
+    from pipeline.measure.mixture_choice import choose_control, choose_ratio, describe_choice
+    from pipeline.measure.statistics import REFERENCES
 
     classes = list(stage.params.classes)
+    controls = {arm: read_val_macro_f1(f"results/classifier/{arm}") for arm in REFERENCES}
+    recipe = stage.params.arms[choose_control(controls)]
     ratios = [0.0, *sorted(stage.section["ratios"])]
     train, val = load_store("data/arrays/train", classes), load_store("data/arrays/val", classes)
     counts = {ratio: synthetic_counts(train, ratio) for ratio in ratios}
@@ -37,6 +40,8 @@ def run(stage: Stage) -> None:
         device=device,
         report=stage.report,
         state_dir=stage.state_dir,
+        sampling=recipe.sampling,
+        augment=recipe.augment,
         **stage.params.train_classifier.model_dump(),
     )
     predicted = {
@@ -53,7 +58,7 @@ def run(stage: Stage) -> None:
             extra={"chosen_ratio": choice.chosen, "best_val_ratio": choice.best},
             only={"test": {"0", f"{choice.chosen:g}"}},
         )
-        text = json.dumps(describe_choice(choice, counts), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(describe_choice(choice, counts, controls), indent=2, ensure_ascii=False, allow_nan=False)
         (out / "choice.json").write_text(text + "\n", encoding="utf-8")
     stage.finals(finals)
 

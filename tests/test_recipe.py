@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.measure.mixture_choice import choose_ratio, describe_choice, smallest_within_noise
+from pipeline.measure.mixture_choice import choose_control, choose_ratio, describe_choice, smallest_within_noise
 from pipeline.measure.recipe import recommend
 from pipeline.measure.statistics import Interval, compare_arms, score
 
@@ -46,7 +46,8 @@ def test_a_clear_winner_is_chosen_and_its_figures_are_sklearns():
     assert choice.best == choice.chosen == 1.0
     for ratio, p in by_ratio.items():
         assert choice.val_macro_f1[ratio] == pytest.approx([f1_score(LABELS, row, average="macro") for row in p])
-    described = describe_choice(choice, {r: {"rust": int(10 * r)} for r in RATIOS})
+    described = describe_choice(choice, {r: {"rust": int(10 * r)} for r in RATIOS}, {"real": [0.4, 0.6]})
+    assert described["control"] == "real" and described["controls"] == {"real": 0.5}
     own = described["val_macro_f1"]["0.5"]
     assert own["mean"] == pytest.approx(np.mean(own["by_seed"]), abs=1e-5)
     assert own["sd"] == pytest.approx(np.std(own["by_seed"], ddof=1), abs=1e-5)
@@ -78,6 +79,11 @@ def test_the_standard_error_is_that_of_the_difference_over_images_and_seeds():
     assert np.mean(errors) == pytest.approx(np.std(leads), rel=0.25)
 
 
+def test_the_control_of_the_highest_mean_and_of_equals_the_first():
+    assert choose_control({"real": [0.5, 0.7], "balanced": [0.9, 0.2], "classic": [0.6, 0.6]}) == "real"
+    assert choose_control({"real": [0.5], "balanced": [0.9], "classic": [0.95]}) == "classic"
+
+
 def test_no_ratio_0_is_refused():
     with pytest.raises(ValueError, match="must hold the ratio 0"):
         choose_ratio(LABELS, {1.0: predicted(np.random.default_rng(0), 0.5)}, classes=CLASSES)
@@ -86,7 +92,9 @@ def test_no_ratio_0_is_refused():
 def choice_of(chosen: float, best: float, behind: Interval | None = None) -> dict:
     zero = {"mean": 0.0, "lower": 0.0, "upper": 0.0}
     own = zero if behind is None else {k: getattr(behind, k) for k in ("mean", "lower", "upper")}
-    return {"ratios": RATIOS, "chosen": chosen, "best": best, "behind_best": {"0": own}}
+    controls = {"real": 0.71, "balanced": 0.7, "classic": 0.65}
+    return {"control": "real", "controls": controls, "ratios": RATIOS, "chosen": chosen, "best": best,
+            "behind_best": {"0": own}}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -104,6 +112,8 @@ def test_only_what_test_confirms_is_recommended(mean, half, units, ratio, verdic
     found = recommend(choice_of(2.0, 2.0), difference, num_units=units)
     assert found.ratio == ratio and found.verdict.verdict == verdict
     assert re.search(said, found.sentence), found.sentence
+    recipe = "train as the arm `real` does, on val the best without them (0.710; `balanced` 0.700, `classic` 0.650)"
+    assert recipe in found.sentence
 
 
 def test_none_chosen_needs_no_test():
@@ -131,7 +141,7 @@ def test_under_no_effect_synthetic_images_are_seldom_recommended():
         chosen += 1
         test = {"0": predicted(rng, 0.7, labels=labels), "r": predicted(rng, 0.7, labels=labels)}
         compared = compare_arms(labels, test, classes=CLASSES, references=("0",), resamples=300, seed=trial)
-        described = describe_choice(choice, {})
+        described = describe_choice(choice, {}, {"real": [0.7]})
         found = recommend(described, compared["r"].differences["0"]["macro_f1"], num_units=len(labels))
         recommended += found.ratio > 0
     assert chosen > 10, "luck must be able to choose, or this shows nothing"

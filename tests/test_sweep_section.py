@@ -74,7 +74,8 @@ def make_sweep(folder, accuracies: dict[float, float], seed: int = 0):
     choice = choose_ratio(labels_of("val"), val, classes=CLASSES)
     test = {r: guesses(rng, "test", (accuracies[r],) * 3) for r in {0.0, choice.chosen}}
     write(folder, {f"{r:g}": {"val": val[r]} | ({"test": test[r]} if r in test else {}) for r in accuracies})
-    described = describe_choice(choice, {r: dict.fromkeys(CLASSES, int(10 * r)) for r in accuracies})
+    controls = {"real": [0.7, 0.8], "balanced": [0.9], "classic": [0.8]}
+    described = describe_choice(choice, {r: dict.fromkeys(CLASSES, int(10 * r)) for r in accuracies}, controls)
     (folder / "choice.json").write_text(json.dumps(described))
     return choice, test
 

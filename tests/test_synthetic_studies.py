@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -76,8 +77,18 @@ def project(root, tmp_path, monkeypatch) -> Path:
         config = {"classes": CLASSES, "trained_on": [name], "img_resolution": 32, **SHAPE}
         G, D = build(config)
         save_model(tmp_path / "models/gan/class" / name, G.eval(), D.eval(), config)
+    for arm, f1 in {"real": 0.3, "balanced": 0.5, "classic": 0.6}.items():
+        write_history(tmp_path, arm, f1)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def write_history(folder: Path, arm: str, f1: float) -> None:
+    """Two seeds whose checkpoints have this macro-F1 on val, though not the last look."""
+    path = folder / "results/classifier" / arm / "history.csv"
+    path.parent.mkdir(parents=True)
+    rows = [f"{seed},{step},{of}" for seed in (0, 1) for step, of in ((2, f1), (4, 0.1))]
+    path.write_text("\n".join(["seed,step,val_macro_f1", *rows]) + "\n")
 
 
 def run(module, item: str | None = None) -> Stage:
@@ -91,11 +102,16 @@ def rows_of(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(f))
 
 
-def test_ratio_0_predicts_what_the_arm_classic_predicts(project):
+@pytest.mark.parametrize("best", ["real", "balanced", "classic"])
+def test_ratio_0_predicts_what_the_best_control_on_val_predicts(project, best):
+    shutil.rmtree(project / "results/classifier" / best)
+    write_history(project, best, 0.9)
     run(sweep_mixture)
-    run(train_classifier, "classic")
+    choice = json.loads(Path("results/sweep/choice.json").read_text())
+    assert choice["control"] == best and choice["controls"][best] == 0.9
+    run(train_classifier, best)
     swept = [row for row in rows_of("results/sweep/predictions.csv") if row.pop("method") == "0"]
-    assert swept == rows_of("results/classifier/classic/predictions.csv")
+    assert swept == rows_of(f"results/classifier/{best}/predictions.csv")
     assert len(swept) == 2 * (sum(SIDES["val"]) + sum(SIDES["test"]))
 
 
@@ -170,6 +186,7 @@ def test_a_killed_sweep_trains_no_finished_mixture_again(project, tmp_path, monk
     train, val = (load_store(f"data/arrays/{side}", CLASSES) for side in ("train", "val"))
     settings = dict(load_params("params.yaml").train_classifier.model_dump())
     sets = [("0", train), ("1", images_of((9, 9, 9), 7)), ("2", images_of((9, 9, 9), 8))]
+    settings |= {"sampling": "balanced", "augment": "classic"}
     straight = train_on_each(sets, val, **settings)
     monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 1e9)  # a set's end is saved nevertheless
     asked, sent, due = [], [], TrainingState.due

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline import InputError
 from pipeline.images.store import Store
 from pipeline.learn.metrics import evaluate_predictions
 from pipeline.learn.trained import Trained, predict
@@ -57,6 +58,30 @@ def write_results(
         json.dump({k: round(v, 6) for k, v in metrics.items()}, f, sort_keys=True, indent=2, ensure_ascii=False)
         f.write("\n")
     return metrics
+
+
+def read_val_macro_f1(folder: str | Path) -> list[float]:
+    """Macro-F1 on val of each seed's checkpoint, which is the best of its looks, seeds in order; knows nothing of test.
+
+    Args:
+        folder: Of `write_results`, one method.
+
+    Raises:
+        InputError: history.csv is missing, or has no such column.
+    """
+    path = Path(folder) / "history.csv"
+    best: dict[int, float] = {}
+    try:
+        with open(path, newline="", encoding="utf-8") as f:
+            for row in csv.DictReader(f):
+                seed, f1 = int(row["seed"]), float(row["val_macro_f1"])
+                best[seed] = max(f1, best.get(seed, f1))
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path}: expected a training's history with the columns seed and val_macro_f1, found none "
+            f"({type(error).__name__}: {error}); run `dvc repro`."
+        ) from None
+    return [best[seed] for seed in sorted(best)]
 
 
 def _write_predictions(

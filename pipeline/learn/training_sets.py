@@ -10,9 +10,6 @@ from pipeline.images.store import Store
 from pipeline.learn.classifier import train_classifier
 from pipeline.learn.trained import Trained
 
-# The arm `classic`, so that a set with synthetic images differs from that control by these images alone.
-CLASSIC = {"sampling": "balanced", "augment": "classic"}
-
 
 def train_on_each(
     sets: Iterable[tuple[str, Store]],
@@ -22,7 +19,7 @@ def train_on_each(
     state_dir: str | Path | None = None,
     **settings: Any,
 ) -> list[Trained]:
-    """Train the classifier by the recipe of the arm `classic` on each set, with the same steps and seeds.
+    """Train the classifier on each set, by the same recipe, with the same steps and seeds.
 
     Args:
         sets: Method and its training images; asked for one at a time, so that one is in memory at a time.
@@ -46,7 +43,5 @@ def train_on_each(
             if report is not None:
                 report({f"{key}/{method}": value for key, value in metrics.items()}, step)
 
-        trained += train_classifier(
-            store, val, report=report_method, state_dir=state_dir, method=method, **CLASSIC, **settings
-        )
+        trained += train_classifier(store, val, report=report_method, state_dir=state_dir, method=method, **settings)
     return trained

@@ -1,4 +1,9 @@
-"""Which mixture of real and synthetic images to train with, chosen on val.
+"""Which mixture of real and synthetic images to train with, and by which recipe, chosen on val.
+
+The recipe is that of the control, an arm of real images alone, with the best macro-F1 on val: synthetic images are
+worth something only where they improve on the best that can be had without them.
+
+Of the mixtures it is not the best that is chosen, but the smallest that cannot be told from it.
 
 The one-standard-error rule (Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3) on the paired
 difference, since all ratios predict the same images with the same seeds: the smallest ratio that the best one does
@@ -21,6 +26,15 @@ RULE = (
     "the smallest ratio whose macro-F1 on val the best ratio does not exceed by more than one standard error of their "
     "paired difference (seeds and val images resampled)"
 )
+
+
+def choose_control(val_macro_f1: Mapping[str, Sequence[float]]) -> str:
+    """The control of the highest mean; of equals the one named first.
+
+    Args:
+        val_macro_f1: Control to the macro-F1 on val of each seed's checkpoint.
+    """
+    return max(val_macro_f1, key=lambda arm: float(np.mean(val_macro_f1[arm])))
 
 
 class Choice(NamedTuple):
@@ -93,17 +107,20 @@ def smallest_within_noise(behind: Mapping[float, Interval]) -> float:
     return min(ratio for ratio, lead in behind.items() if lead.lower <= 0)
 
 
-def describe_choice(choice: Choice, counts: Mapping[float, Mapping[str, int]]) -> dict[str, Any]:
+def describe_choice(
+    choice: Choice, counts: Mapping[float, Mapping[str, int]], controls: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
     """What choice.json holds.
 
     Args:
         choice: On val.
         counts: Ratio to class to synthetic images.
+        controls: Of `choose_control`.
 
     Returns:
-        `rule`, `best`, `chosen` and, by ratio as text, `val_macro_f1` (mean, sd over seeds with n - 1, or null for
-        one seed, by_seed), `behind_best` (mean, lower, upper: one standard error to each side) and `synthetic`
-        (images a class).
+        `control`, whose recipe all ratios have, and `controls`, the macro-F1 on val of each, mean over seeds; `rule`,
+        `best`, `chosen` and, by ratio as text, `val_macro_f1` (mean, sd over seeds with n - 1, or null for one seed,
+        by_seed), `behind_best` (mean, lower, upper: one standard error to each side) and `synthetic` (images a class).
     """
     scores = {}
     for ratio, by_seed in choice.val_macro_f1.items():
@@ -118,6 +135,8 @@ def describe_choice(choice: Choice, counts: Mapping[float, Mapping[str, int]]) -
         for ratio, lead in choice.behind.items()
     }
     return {
+        "control": choose_control(controls),
+        "controls": {arm: round(float(np.mean(by_seed)), 6) for arm, by_seed in controls.items()},
         "ratios": list(choice.val_macro_f1),
         "rule": RULE,
         "best": choice.best,

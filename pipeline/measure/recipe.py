@@ -1,8 +1,8 @@
 """How many synthetic images to train with on this data set, none among the answers.
 
-Two steps, so that the winner of several ratios is not praised for its luck: val chooses (`mixture_choice`), and on
-test the chosen ratio alone is held against no synthetic images. It is recommended only where the interval of the
-difference lies above zero.
+The recipe beside them is that of the best control on val. Two steps, so that the winner of several ratios is not
+praised for its luck: val chooses (`mixture_choice`), and on test the chosen ratio alone is held against no synthetic
+images. It is recommended only where the interval of the difference lies above zero.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ def recommend(
     """
     chosen, best = float(choice["chosen"]), float(choice["best"])
     tried = ", ".join(f"{ratio:g}" for ratio in choice["ratios"] if ratio > 0)
-    none = "Recommended for this data set: no synthetic images; draw the classes equally often and augment classically."
+    control, controls = choice["control"], choice["controls"]
+    others = ", ".join(f"`{arm}` {f1:.3f}" for arm, f1 in controls.items() if arm != control)
+    recipe = f"train as the arm `{control}` does, on val the best without them ({controls[control]:.3f}; {others})"
+    none = f"Recommended for this data set: no synthetic images; {recipe}."
     if chosen == NONE:
         if best == NONE:
             return Recommendation(
@@ -77,8 +80,8 @@ def recommend(
             chosen,
             verdict,
             f"Recommended for this data set: {chosen:g} synthetic image{'' if chosen == 1 else 's'} for each real one "
-            "in every class; draw the classes equally often and augment classically. Chosen on val, and confirmed on "
-            f"test against the same recipe without synthetic images: {gap}.",
+            f"in every class; {recipe}. Chosen on val, and confirmed on test against the same recipe without synthetic "
+            f"images: {gap}.",
         )
     found = {
         "hurts": "the test split says that it hurts",

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.measure.statistics import Interval
 from pipeline.report.plots import ARM_COLORS, INK, MUTED, STYLE
 
-CLASSIC, SYNTHETIC = ARM_COLORS["classic"], ARM_COLORS["synthetic_classic"]
+SYNTHETIC = ARM_COLORS["synthetic_classic"]
 
 
 def draw_sweep(
@@ -31,12 +31,16 @@ def draw_sweep(
     ratios, chosen = [float(ratio) for ratio in choice["ratios"]], float(choice["chosen"])
     by_seed = [choice["val_macro_f1"][f"{ratio:g}"]["by_seed"] for ratio in ratios]
     means = [float(np.mean(values)) for values in by_seed]
+
+    def look(ratio: float) -> tuple[str, str]:
+        return (SYNTHETIC, "D") if ratio > 0 else (ARM_COLORS[choice["control"]], "o")
+
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(9.2, 3.6), layout="constrained")
         on_val, on_test = fig.subplots(1, 2, sharey=True, width_ratios=[3, 1])
         on_val.plot(ratios, means, color=MUTED, linewidth=1.2, zorder=2)
         for ratio, values, mean in zip(ratios, by_seed, means, strict=True):
-            color, marker = _look(ratio)
+            color, marker = look(ratio)
             on_val.plot([ratio] * len(values), values, "o", color=color, alpha=0.35, markersize=4, markeredgewidth=0)
             on_val.plot([ratio], [mean], marker, color=color, markersize=7, markeredgecolor="white", zorder=3)
         at = ratios.index(chosen)
@@ -50,7 +54,7 @@ def draw_sweep(
         on_val.margins(x=0.05, y=0.15)
 
         for x, (ratio, value) in enumerate(test.items()):
-            color, marker = _look(float(ratio))
+            color, marker = look(float(ratio))
             on_test.plot([x, x], [value.lower, value.upper], color=color, linewidth=2.2, alpha=0.75)
             on_test.plot([x], [value.mean], marker, color=color, markersize=7, markeredgecolor="white")
         on_test.set_title("On test, once")
@@ -62,7 +66,3 @@ def draw_sweep(
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         fig.savefig(path, metadata={"Software": None})  # or matplotlib's version would be in the bytes
-
-
-def _look(ratio: float) -> tuple[str, str]:
-    return (SYNTHETIC, "D") if ratio > 0 else (CLASSIC, "o")

@@ -14,8 +14,11 @@ SECTION = """<section>
 <p><strong>{{ sweep.recommendation.sentence | code }}</strong></p>
 <p class="note">The same classifier was trained at {{ rows | length }} ratios of synthetic to real images, each for
 {{ sweep.steps }} steps with the seeds {{ sweep.seeds | join(", ") }}. Ratio 1 means: behind the real images of every
-class stand as many synthetic ones. Ratio 0 is the recipe of the arm <code>classic</code>. The {{ sweep.n_val }} val
-images chose the ratio; the {{ sweep.n_test }} test images ({{ sweep.test_groups }} groups) were then shown to
+class stand as many synthetic ones. Ratio 0 is the arm <code>{{ sweep.choice.control }}</code>, of those without
+synthetic images the best on val ({% for arm, f1 in sweep.choice.controls.items() %}{{ arm }} {{ "%.3f" | format(f1)
+}}{{ ", " if not loop.last }}{% endfor %}), so that these images are held against the best that can be had without them.
+The {{ sweep.n_val }} val images chose the ratio; the {{ sweep.n_test }} test images ({{ sweep.test_groups }} groups)
+were then shown to
 {{ "the chosen ratio and to 0," if sweep.difference else "the chosen ratio, 0," }} and to no other.</p>
 <figure class="plot"><div><img src="{{ picture }}"
 alt="Macro-F1 on val over the ratio of synthetic to real images, and on test for the chosen ratio and 0"></div>
