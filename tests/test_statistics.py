@@ -238,6 +238,16 @@ def test_tails_of_a_recall_allow_for_the_seeds():
     assert d["macro_f1"].tail_dof is None
 
 
+def test_no_sum_is_known_worse_than_its_least_certain_part():
+    """Three seeds have two degrees of freedom; one would make a 99% interval of recall the whole of [-1, 1]."""
+    least = []
+    for trial in range(20):
+        labels, predicted = simulate(np.random.default_rng([15, trial]), (20, 20, 20, 4), num_seeds=3, seed_sd=0.5)
+        d = compare_arms(labels, predicted, classes=CLASSES, resamples=200)["synthetic"].differences["real"]
+        least += [min(d[f"recall/{name}"].dof, d[f"recall/{name}"].tail_dof) for name in CLASSES]
+    assert min(least) == pytest.approx(2, abs=1e-9)
+
+
 def test_detectable_difference_is_found_in_four_of_five():
     """Normal differences with a known standard error, whose t interval is asked."""
     rng = np.random.default_rng(12)

@@ -26,9 +26,10 @@ methods for assessing differential expression in microarray experiments", sectio
 set instead of estimated, since a handful of classes do not tell them). What they say is the analysis of variance of
 seeds by classes: seeds vary all together, and by class, each in units of p (1 - p), by which a leaning in logits
 moves a share of p. Unlike there the variance may only rise: a class on which trainings differ more than on others
-keeps its own, for moderated it would be too narrow. How far out the tails of a recall
-reach is known worse still, so its intervals of more than 95%, which verdicts on several classes need, take the degrees
-of freedom with all of V_seeds as the seeds' part. How often all this holds is in bench/results/coverage.json.
+keeps its own, for moderated it would be too narrow. How far out the tails of a recall reach is known worse still, so
+its intervals of more than 95%, which verdicts on several classes need, take the degrees of freedom with all of V_seeds
+as the seeds' part, though no fewer than the least certain part has by itself. How often all this holds is in
+bench/results/coverage.json.
 
 The interval is Student's t around the mean over seeds, with Satterthwaite's degrees of freedom: those of the seeds,
 and those of each class by itself, because macro-F1 gives the three images of a rare class as much weight as the
@@ -484,8 +485,9 @@ def _standard_error(
     portion = np.divide(of_class, total, out=np.zeros_like(of_class), where=total > 0)
     of_images = ((images * portion) ** 2 / dof_of_class).sum(0)
     alone = np.divide(seeds_alone, seeds, out=np.zeros_like(seeds), where=seeds > 0)
+    least = np.minimum(np.where(portion > 0, dof_of_class, np.inf).min(0), seed_dof)  # no sum is known worse
     dof, tail_dof = (
-        np.maximum(np.divide(variance**2, spread, out=np.full(len(variance), 1e6), where=spread > 0), 1.0)
+        np.maximum(np.divide(variance**2, spread, out=np.full(len(variance), 1e6), where=spread > 0), least)
         for spread in (of_images + of_seeds * alone**2, of_images + of_seeds)
     )
     return np.sqrt(variance), dof, tail_dof
