@@ -3,7 +3,7 @@
 Settings are chosen on val with the first seed, as many for each method; checkpoints on val; test is predicted once,
 at the end. Val is as large as the labelled set: with a larger one the choice alone would use more labels than the
 training (Oliver et al. 2018, section 4.6). What all methods share (steps, weights, views) was chosen with `--tune`,
-which has other labelled images in test's place.
+which leaves test alone and measures on labelled images of the train or val side.
 """
 
 from __future__ import annotations

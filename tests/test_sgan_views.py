@@ -82,6 +82,7 @@ def test_colours_by_hand(images):
     small = images / 4
     brighter = recoloured(small, Most(), **COLOURS | {"brightness": 0.1})
     assert torch.allclose(brighter, small + 0.2, atol=1e-6)  # a tenth of the range from -1 to 1
+    assert recoloured(images, Most(), **COLOURS | {"brightness": 0.5}).amax() == 1  # clipped
     contrast = recoloured(small, Most(), **COLOURS | {"contrast": 0.5})
     assert torch.allclose(contrast.mean(dim=(1, 2, 3)), small.mean(dim=(1, 2, 3)), atol=1e-6)
     assert torch.allclose(contrast.std(dim=(1, 2, 3)), 1.5 * small.std(dim=(1, 2, 3)), atol=1e-5)
