@@ -9,27 +9,25 @@ are not mirrored; the classic baseline has them turned, scaled and moved (policy
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.digits import load
-from bench.machine import describe
-from bench.sgan_protocol import METHODS, first_of_each_class, measure, rows_of, told
+from bench.sgan_protocol import first_of_each_class, options, rows_of, run
 from pipeline.images.store import Store
 from pipeline.images.transforms import POLICIES
+from pipeline.learn.sgan_views import VIEWS, moved
 
 if TYPE_CHECKING:
     from albumentations import BasicTransform
+    from torch import Tensor
 
 LABELS = 10  # a class; val has as many
 SETTINGS: dict[str, Any] = {
     "label_budget": LABELS,
     "tuning": [{"lr": 0.003, "dropout": 0.1, "input_noise": 0.0}, {"lr": 0.003, "dropout": 0.3, "input_noise": 0.5}],
-    "unlabelled_weight": 0.3, "consistency_weight": 10.0, "steps": 1200, "batch_size": 32,
+    "unlabelled_weight": 0.3, "consistency_weight": 10.0, "views": "digits", "steps": 1200, "batch_size": 32,
     "z_dim": 64, "img_resolution": 8, "channels": 16, "flips": [],
     "augment": "digits", "eval_every": 100,
 }  # fmt: skip
@@ -51,9 +49,14 @@ def digits_policy(img_resolution: int) -> list[BasicTransform]:
     ]
 
 
-def stores() -> tuple[Store, Store, Store]:
-    """Train, val and test."""
-    x, x_test, y, y_test = load(tune=False)
+def digits_view(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """The same for the unlabelled, each of them moved."""
+    return moved(images, rng, turn=15, scale=0.1, shift=0.1, border="zeros")
+
+
+def stores(tune: bool) -> tuple[Store, Store, Store]:
+    """Train, val and test; to tune by, a fifth of the 80% in place of test."""
+    x, x_test, y, y_test = load(tune)
     classes = [str(k) for k in range(10)]
 
     def store(images: np.ndarray, labels: np.ndarray, name: str) -> Store:
@@ -68,30 +71,9 @@ def stores() -> tuple[Store, Store, Store]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.sgan_digits", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--set", type=json.loads, default={}, help='other settings, as JSON: {"steps": 500}')
-    parser.add_argument("--tune", action="store_true", help="test on val: what settings are compared by")
-    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-
-    POLICIES["digits"] = digits_policy
-    train, val, test = stores()
-    settings = SETTINGS | {"device": arguments.device} | arguments.set
-    figures = measure(
-        train,
-        val,
-        val if arguments.tune else test,
-        seeds=list(range(arguments.seeds)),
-        settings=settings,
-        methods=arguments.methods,
-    )
-    print(told(figures))
-    if arguments.json:
-        arguments.json.write_text(json.dumps({**describe(arguments.device), **figures}, indent=2) + "\n")
+    arguments = options("bench.sgan_digits", __doc__).parse_args()
+    POLICIES["digits"], VIEWS["digits"] = digits_policy, digits_view
+    run(arguments, stores(arguments.tune), SETTINGS)
 
 
 if __name__ == "__main__":

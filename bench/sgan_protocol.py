@@ -2,17 +2,22 @@
 
 Settings are chosen on val with the first seed, as many for each method; checkpoints on val; test is predicted once,
 at the end. Val is as large as the labelled set: with a larger one the choice alone would use more labels than the
-training (Oliver et al. 2018, section 4.6).
+training (Oliver et al. 2018, section 4.6). What all methods share (steps, weights, views) was chosen with `--tune`,
+which leaves test alone and measures on labelled images of the train or val side.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.machine import describe
 from pipeline.images.seeding import numpy_rng
 from pipeline.images.store import Store
 
@@ -106,6 +111,48 @@ def measure(
         "training_seconds": round(seconds),
         "settings": settings,
     }
+
+
+def options(module: str, description: str | None) -> argparse.ArgumentParser:
+    """What both benches can be asked for.
+
+    Args:
+        module: Name that `python -m` starts.
+        description: What it measures, as it is to be printed.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--set", type=json.loads, default={}, help='other settings, as JSON: {"steps": 500}')
+    parser.add_argument("--tune", action="store_true", help="leave test alone: what settings are compared by")
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    return parser
+
+
+def run(
+    arguments: argparse.Namespace, sides: tuple[Store, Store, Store], settings: dict[str, Any], **about: Any
+) -> None:
+    """Measure as asked for, print the figures and write them.
+
+    Args:
+        arguments: From `options`.
+        sides: Train, val and test.
+        settings: Further arguments of `train_sgan`, before those that were asked for.
+        **about: Further entries of the file.
+    """
+    figures = measure(
+        *sides,
+        seeds=list(range(arguments.seeds)),
+        settings=settings | {"device": arguments.device} | arguments.set,
+        methods=arguments.methods,
+    )
+    print(told(figures))
+    if arguments.json:
+        figures = {**describe(arguments.device), **about, **figures}
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def told(figures: dict[str, Any]) -> str:

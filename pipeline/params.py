@@ -228,6 +228,8 @@ class TrainSgan(Section):
     channels: Annotated[int, Field(ge=4)]
     unlabelled_weight: NotNegative
     consistency_weight: NotNegative
+    consistency_confidence: Annotated[float, Field(ge=0, lt=1)]
+    views: Literal["none", "leaf"]
     flips: list[Flip]
     eval_every: Count
 

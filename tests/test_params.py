@@ -57,6 +57,8 @@ def write(root, tmp_path):
             r"train_sgan\.tuning\.0\.dropout: .*less than 1.*got 1\.0",
         ),
         ("train_sgan/tuning", [{"lr": 0.001, "dropout": 0.1}], r"train_sgan\.tuning\.0\.input_noise: expected a value"),
+        ("train_sgan/consistency_confidence", 1, r"train_sgan\.consistency_confidence: .*less than 1.*got 1"),
+        ("train_sgan/views", "leaves", r"train_sgan\.views: .*'none' or 'leaf'.*got 'leaves'"),
         ("train_extractor/steps", 0, r"train_extractor\.steps: .*got 0"),
         ("train_extractor/seed", 42, r"train_extractor\.seed: expected neither assess\.seed nor the next.*got 42"),
         ("assess/seed", 6, r"train_extractor\.seed: expected neither assess\.seed nor the next.*got 7"),

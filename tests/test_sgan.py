@@ -18,6 +18,7 @@ from pipeline.learn.predictions import write_results
 from pipeline.learn.sgan import (
     COMPARED,
     METHODS,
+    Consistency,
     Sgan,
     SganResult,
     _Pool,
@@ -29,6 +30,7 @@ from pipeline.learn.sgan import (
 from pipeline.learn.sgan_losses import consistency_loss, feature_matching_loss, labelled_loss, unlabelled_loss
 from pipeline.learn.sgan_networks import Discriminator, Generator
 from pipeline.learn.sgan_tuning import Run, chosen_setting, next_run, write_tuning
+from pipeline.learn.sgan_views import VIEWS
 from pipeline.learn.trained import PixelInput, Trained, predict
 from pipeline.resume import Interrupted, TrainingState
 
@@ -72,7 +74,8 @@ def logits() -> torch.Tensor:
 def pool_of(images: torch.Tensor, labels: np.ndarray, rows: np.ndarray, **changes) -> _Pool:
     pixels = np.zeros((len(labels), 16, 16, 3), np.uint8)
     scale = PixelInput((0.5,) * 3, (0.5,) * 3, images.shape[-1])
-    whole = _Pool(images, torch.as_tensor(labels), rows, 16, 0, (2, 3), pixels, scale, build_policy("classic", 16))
+    classic = build_policy("classic", 16)
+    whole = _Pool(images, torch.as_tensor(labels), rows, 16, 0, (2, 3), pixels, scale, classic, VIEWS["none"])
     return whole._replace(**changes)
 
 
@@ -114,6 +117,17 @@ def test_consistency_is_the_squared_distance_of_probabilities(logits):
     teacher = logits.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(consistency_loss(logits.requires_grad_(), teacher), teacher, allow_unused=True)
     assert gradient is None  # the averaged weights are followed, not taught
+
+
+def test_where_the_averaged_self_is_unsure_there_is_nothing_to_agree_on(logits):
+    averaged = torch.tensor([[0.98, 0.01, 0.01], [0.4, 0.35, 0.25], [0.04, 0.95, 0.01], [0.3, 0.3, 0.4]]).log()
+    mine = logits[:4, :3].clone().requires_grad_()
+    loss = consistency_loss(mine, averaged, 0.9)
+    by_hand = (mine.softmax(dim=1) - averaged.exp()).square().sum(dim=1)[[0, 2]].sum() / 4  # of all, as in FixMatch
+    assert torch.allclose(loss, by_hand)
+    (gradient,) = torch.autograd.grad(loss, mine)
+    assert gradient[[1, 3]].abs().max() == 0 and gradient[[0, 2]].abs().amax(dim=1).min() > 0
+    assert consistency_loss(mine, averaged, 0.97).item() < loss.item() < consistency_loss(mine, averaged).item()
 
 
 def test_consistency_rises_in_the_first_third():
@@ -324,8 +338,8 @@ def test_g_and_d_both_learn_and_g_does_not_touch_d(train):
     pool = pool_of(torch.rand(len(train.labels), 3, 16, 16), train.labels, rows, batch_size=4)
     D = Discriminator(3, channels=4, dropout=0.5)
     averaged = Discriminator(3, channels=4, dropout=0.5).eval()
-    settings = {"unlabelled_weight": 1.0, "consistency_weight": 10.0, "averaged": averaged, "steps": 6}
-    method = Sgan(D, pool, lr=1e-3, z_dim=8, channels=4, **settings)
+    settings = {"unlabelled_weight": 1.0, "consistency_weight": 10.0, "consistency_confidence": 0.0}
+    method = Sgan(D, pool, lr=1e-3, z_dim=8, channels=4, averaged=averaged, steps=6, **settings)
     D_before = [p.clone() for p in D.parameters()]
     G_before = [p.clone() for p in method.G.parameters()]
     loss = method.after_d_step(1)["g_loss"]
@@ -336,6 +350,52 @@ def test_g_and_d_both_learn_and_g_does_not_touch_d(train):
     method.d_loss(1)[0].backward()
     assert all(p.grad is not None for p in D.parameters())
     assert all(p.grad is None for p in averaged.parameters())
+
+
+@pytest.mark.parametrize("method", [Sgan, Consistency])
+def test_d_sees_views_of_the_unlabelled_images_alone(method, train, monkeypatch):
+    """A view that adds 100 tells where it was applied."""
+
+    def marked(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        numbers.append(rng.random())
+        return images + 100
+
+    def watched(module: torch.nn.Module, of: list) -> None:
+        features = module.features
+        monkeypatch.setattr(
+            module, "features", lambda images: of.append(images.amax(dim=(1, 2, 3))) or features(images)
+        )
+
+    numbers: list[float] = []
+    rows = labelled_rows(train.labels, num_classes=3, label_budget=3, seed=0)
+    pool = pool_of(torch.rand(len(train.labels), 3, 16, 16), train.labels, rows, batch_size=4, view=marked)
+    D, averaged = Discriminator(3, channels=4, dropout=0.0), Discriminator(3, channels=4, dropout=0.0).eval()
+    by_D, by_averaged = [], []
+    watched(D, by_D)
+    watched(averaged, by_averaged)
+    settings = {"unlabelled_weight": 1.0, "consistency_weight": 10.0, "consistency_confidence": 0.0}
+    mine = method(D, pool, lr=1e-3, z_dim=8, channels=4, averaged=averaged, steps=6, **settings)
+    mine.d_loss(1)
+    assert (by_D[0] > 50).tolist() == ([False] * 4 + [True] * 4 + [False] * 4)[: len(by_D[0])] and len(by_D[0]) >= 8
+    assert (by_averaged[0] < 50).all() and len(by_averaged[0]) == 4
+    assert torch.allclose(by_averaged[0] + 100, by_D[0][4:8])  # the same images
+    del by_D[:]
+    mine.after_d_step(1)
+    reals_of_G = [seen for seen in by_D if (seen > 50).all()]
+    assert len(reals_of_G) == (method is Sgan) and len(by_D) == 2 * (method is Sgan)  # G draws what D sees
+    assert len(set(numbers)) == 1  # both steps look at one view
+    mine.d_loss(2)
+    assert len(set(numbers)) == 2
+
+
+def test_views_change_what_unlabelled_images_give_and_no_baseline(train, val, monkeypatch):
+    monkeypatch.setitem(VIEWS, "dark", lambda images, rng: images - 1)
+    settings = SMALL | {"consistency_weight": 10.0, "methods": list(METHODS)}
+    plain, dark = (
+        train_sgan(train, val, label_budget=3, seeds=[0], **settings, views=views).trained for views in ("none", "dark")
+    )
+    alike = {a.method for a, b in zip(plain, dark, strict=True) if a.history == b.history}
+    assert alike == {"supervised", "supervised_classic"}
 
 
 def test_same_bytes_twice_for_any_list_of_seeds(train, val):
@@ -349,7 +409,7 @@ def test_same_bytes_twice_for_any_list_of_seeds(train, val):
 
 def test_stopped_anywhere_it_ends_with_the_same_bits(train, val, tmp_path, monkeypatch, capsys):
     tuning = [{"lr": 0.01, "dropout": 0.5, "input_noise": 0.1}, {"lr": 0.02, "dropout": 0.5, "input_noise": 0.1}]
-    args = SMALL | {"steps": 3, "eval_every": 2, "tuning": tuning, "consistency_weight": 10.0}
+    args = SMALL | {"steps": 3, "eval_every": 2, "tuning": tuning, "consistency_weight": 10.0, "views": "leaf"}
     methods = ["sgan", "supervised_classic"]
     due = TrainingState.due
 
@@ -412,6 +472,8 @@ def test_every_argument_and_byte_is_in_the_fingerprint(train, val, tmp_path, mon
         "channels": 5,
         "unlabelled_weight": 0.5,
         "consistency_weight": 1.0,
+        "consistency_confidence": 0.9,
+        "views": "leaf",
         "flips": [],
         "augment": "none",
         "methods": ["supervised"],

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
+import torch
 
-from bench.sgan_digits import LABELS, stores
+from bench.sgan_digits import LABELS, digits_view, stores
 from bench.sgan_protocol import PAIRS, first_of_each_class, measure, rows_of
 from pipeline.images.store import Store
 
 
 def test_digits_sides_share_no_image_and_val_is_as_large_as_the_labelled_set():
-    train, val, test = stores()
+    train, val, test = stores(tune=False)
     assert [len(side.labels) for side in (train, val, test)] == [1337, 100, 360]
     assert list(np.bincount(val.labels)) == [LABELS] * 10
     names = [name for side in (train, val, test) for name in side.files]
@@ -22,6 +25,22 @@ def test_digits_sides_share_no_image_and_val_is_as_large_as_the_labelled_set():
 
     pixels = np.sort(np.concatenate([side.images[..., 0].sum(axis=(1, 2)) for side in (train, val, test)]))
     assert np.array_equal(pixels, np.sort(np.round(load_digits().images * (255 / 16)).astype(np.uint8).sum((1, 2))))
+
+
+def test_digits_are_tuned_on_a_fifth_of_the_train_side():
+    test = stores(tune=False)[2]
+    train, val, fifth = stores(tune=True)
+    assert [len(side.labels) for side in (train, val, fifth)] == [1049, 100, 288]
+    pixels = [{image.tobytes() for image in side.images} for side in (train, val, fifth, test)]
+    assert all(a.isdisjoint(b) for a, b in combinations(pixels, 2))
+
+
+def test_digits_move_on_black():
+    images = torch.from_numpy(stores(tune=False)[0].images[:64]).permute(0, 3, 1, 2) / 127.5 - 1
+    seen = digits_view(images, np.random.default_rng(0))
+    assert seen.shape == images.shape and seen.min() >= -1.0001 and seen.max() <= 1.0001
+    whole = digits_view(torch.ones(64, 3, 8, 8), np.random.default_rng(0))
+    assert whole[:, :, 3:5, 3:5].min() > 0.99 and whole.amin(dim=(1, 2, 3)).median() < -0.2  # black enters
 
 
 def test_rows_of_a_scarce_class_are_all_it_has():

@@ -9,7 +9,7 @@ lines of code give without any unlabelled image.
 
 For benches: `sgan_classic` has that policy on labelled and unlabelled images alike, and so differs from
 `supervised_classic` as `sgan` does from `supervised`. `consistency` has the unlabelled images by the consistency term
-alone: what `sgan` has beyond it is the GAN's merit.
+alone, under the same views: what `sgan` has beyond it is the GAN's merit.
 G is no generator for export: one that helps D is a bad one.
 """
 
@@ -35,6 +35,7 @@ from pipeline.learn.device import reproducible, seed_layers
 from pipeline.learn.sgan_losses import consistency_loss, feature_matching_loss, labelled_loss, unlabelled_loss
 from pipeline.learn.sgan_networks import Discriminator, Generator
 from pipeline.learn.sgan_tuning import Run, Tried, chosen_setting, next_run
+from pipeline.learn.sgan_views import VIEWS, View
 from pipeline.learn.trained import BestOnVal, PixelInput, Trained, from_state, to_pixels, to_state
 from pipeline.resume import TrainingState, fingerprint
 
@@ -71,6 +72,7 @@ class _Pool(NamedTuple):
     pixels: np.ndarray  # (N, H, W, 3) uint8: the images as the classic policy takes them
     scale: nn.Module  # (B, 3, H, W) uint8 to (B, 3, R, R) in [-1, 1]
     policy: Policy
+    view: View  # what D sees of unlabelled images
 
     def draw(self, purpose: str, rows: np.ndarray, step: int) -> tuple[Tensor, np.ndarray]:
         """A batch of some rows, drawn with replacement and flipped at random; and its rows."""
@@ -104,6 +106,10 @@ class _Pool(NamedTuple):
     def unlabelled_batch(self, step: int) -> Tensor:
         """(B, 3, R, R) images out of all of train, the labelled ones among them, as in the paper."""
         return self.draw("unlabelled batch", np.arange(len(self.images)), step)[0]
+
+    def seen(self, images: Tensor, step: int) -> Tensor:
+        """Unlabelled images as D sees them, while its averaged self sees them as they are: the same ones twice."""
+        return self.view(images, numpy_rng(self.seed, "view", step))
 
 
 def labelled_rows(labels: np.ndarray, *, num_classes: int, label_budget: int, seed: int) -> np.ndarray:
@@ -139,6 +145,8 @@ def train_sgan(
     channels: int = 16,
     unlabelled_weight: float = 1.0,
     consistency_weight: float = 0.0,
+    consistency_confidence: float = 0.0,
+    views: str = "none",
     flips: list[str] | tuple[str, ...] = ("horizontal", "vertical"),
     augment: str = "classic",
     methods: list[str] | None = None,
@@ -164,6 +172,9 @@ def train_sgan(
         channels: Width of both networks: channels of the map nearest to the image.
         unlabelled_weight: Of the loss on unlabelled and generated images; the paper's is 1.
         consistency_weight: Of D's agreement with its averaged self on unlabelled images, after its rise; 0: none.
+        consistency_confidence: They agree on images of which the averaged self is as sure as this, 0 to 1; 0: on all.
+        views: Key of VIEWS in `sgan_views.py`: how D sees the unlabelled images that its averaged self sees as they
+            are. Labelled images are no part of it, so that `sgan` and `supervised` have the same.
         flips: Mirrorings that labelled and unlabelled images get at random: horizontal, vertical.
         augment: Policy of `images/transforms.py` that `supervised_classic` gets in place of the flips.
         methods: Keys of METHODS; None: those that the pipeline compares.
@@ -219,6 +230,7 @@ def train_sgan(
                 train.images,
                 scale,
                 policy,
+                VIEWS[views],
             )
             seed_layers(seed, "initial weights")
             D = Discriminator(
@@ -237,6 +249,7 @@ def train_sgan(
                 channels=channels,
                 unlabelled_weight=unlabelled_weight,
                 consistency_weight=consistency_weight,
+                consistency_confidence=consistency_confidence,
                 averaged=averaged[1],
                 steps=steps,
             )
@@ -357,11 +370,13 @@ class Sgan:
         channels: int,
         unlabelled_weight: float,
         consistency_weight: float,
+        consistency_confidence: float,
         averaged: Discriminator,
         steps: int,
     ) -> None:
         self.D, self.pool, self.unlabelled_weight = D, pool, unlabelled_weight
         self.consistency_weight, self.averaged, self.steps = consistency_weight, averaged, steps
+        self.consistency_confidence = consistency_confidence
         self.labelled_batch, self.unlabelled_batch = pool.labelled_batch, pool.unlabelled_batch
         device = pool.images.device
         self.G = Generator(z_dim, pool.images.shape[-1], channels=channels)
@@ -376,8 +391,9 @@ class Sgan:
         with torch.no_grad():
             fakes = self.G(self._z("z of D", step))
         reals = self.unlabelled_batch(step)
+        shown = torch.cat([images, self.pool.seen(reals, step), fakes])
         # one pass for all three: without batch normalisation they do not mix
-        labelled_logits, real_logits, fake_logits = self.D(torch.cat([images, reals, fakes])).chunk(3)
+        labelled_logits, real_logits, fake_logits = self.D(shown).chunk(3)
         labelled = labelled_loss(labelled_logits, labels)
         unlabelled = unlabelled_loss(real_logits, fake_logits)
         loss = labelled + self.unlabelled_weight * unlabelled
@@ -385,15 +401,15 @@ class Sgan:
         if self.consistency_weight > 0:
             with torch.no_grad():
                 averaged_logits = self.averaged(reals)
-            losses["consistency"] = consistency_loss(real_logits, averaged_logits)
+            losses["consistency"] = consistency_loss(real_logits, averaged_logits, self.consistency_confidence)
             loss = loss + self.consistency_weight * consistency_rise(step, self.steps) * losses["consistency"]
         return loss, losses
 
     def after_d_step(self, step: int) -> dict[str, Tensor]:
-        """One step of G, D held fixed."""
+        """One step of G, D held fixed; what it is to match are the reals as D has just seen them."""
         self.D.requires_grad_(False)
         with torch.no_grad():
-            features_real = self.D.features(self.unlabelled_batch(step))
+            features_real = self.D.features(self.pool.seen(self.unlabelled_batch(step), step))
         loss = feature_matching_loss(features_real, self.D.features(self.G(self._z("z of G", step))))
         self.opt_G.zero_grad()
         loss.backward()
@@ -415,22 +431,24 @@ class Consistency(Supervised):
         pool: _Pool,
         *,
         consistency_weight: float,
+        consistency_confidence: float,
         averaged: Discriminator,
         steps: int,
         **of_sgan: Any,
     ) -> None:
         super().__init__(D, pool)
         self.consistency_weight, self.averaged, self.steps = consistency_weight, averaged, steps
+        self.consistency_confidence = consistency_confidence
 
     def d_loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """What D minimises, and its parts."""
         images, labels = self.labelled_batch(step)
         reals = self.pool.unlabelled_batch(step)
-        labelled_logits, real_logits = self.D(torch.cat([images, reals])).chunk(2)
+        labelled_logits, real_logits = self.D(torch.cat([images, self.pool.seen(reals, step)])).chunk(2)
         with torch.no_grad():
             averaged_logits = self.averaged(reals)
         labelled = labelled_loss(labelled_logits, labels)
-        consistency = consistency_loss(real_logits, averaged_logits)
+        consistency = consistency_loss(real_logits, averaged_logits, self.consistency_confidence)
         loss = labelled + self.consistency_weight * consistency_rise(step, self.steps) * consistency
         return loss, {"train_loss": labelled, "consistency": consistency}
 

@@ -47,8 +47,13 @@ def unlabelled_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return 0.5 * (real + fake)
 
 
-def consistency_loss(logits: Tensor, averaged_logits: Tensor) -> Tensor:
+def consistency_loss(logits: Tensor, averaged_logits: Tensor, confidence: float = 0.0) -> Tensor:
     """How much D under dropout and noise disagrees with its averaged self about unlabelled images.
+
+    Where the averaged self is unsure it is mostly wrong when labels are few, and agreement would spread the errors:
+    such images can be left out (Xie et al. 2020, "Unsupervised data augmentation", section 2, "confidence-based
+    masking"; Sohn et al. 2020, "FixMatch", section 2.2). The mean is over all images as there, so that the term is
+    weak while little is certain.
 
     A term of semi-supervised GANs since Wei et al. 2018 ("Improving the improved training of Wasserstein GANs",
     section 3.3), there between two draws of dropout; against averaged weights by Tarvainen & Valpola 2017 ("Mean
@@ -57,12 +62,15 @@ def consistency_loss(logits: Tensor, averaged_logits: Tensor) -> Tensor:
     Args:
         logits: (N, K) of D as it is trained.
         averaged_logits: (N, K) of the averaged D in eval mode, on the same images; no gradient flows there.
+        confidence: Images count whose likeliest class has at least this probability by the averaged D; 0: all.
 
     Returns:
         Scalar, 0 to 2.
     """
-    difference = logits.softmax(dim=1) - averaged_logits.detach().softmax(dim=1)
-    return difference.square().sum(dim=1).mean()  # ||p(y | x, theta, noise) - p(y | x, averaged theta)||^2
+    averaged = averaged_logits.detach().softmax(dim=1)
+    sure = averaged.amax(dim=1) >= confidence  # (N,)
+    difference = logits.softmax(dim=1) - averaged
+    return (sure * difference.square().sum(dim=1)).mean()  # ||p(y | x, theta, noise) - p(y | x, averaged theta)||^2
 
 
 def feature_matching_loss(features_real: Tensor, features_fake: Tensor) -> Tensor:

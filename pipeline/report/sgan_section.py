@@ -24,8 +24,8 @@ for the same {{ steps | join(", ") }} steps:</p>
 <li><code>sgan</code>: on the labelled photos, mirrored likewise, and on all {{ train_images }} training photos without
 their labels. A generator learns beside it, and the network must also tell generated from real photos (a
 semi-supervised GAN); with <code>train_sgan.consistency_weight</code> above 0 it must also agree with its own average
-on the unlabelled ones, and these figures do not tell the two apart. The generator is thrown away: one that is useful
-here draws bad leaves.</li>
+on the unlabelled ones, and these figures do not tell the two apart; with <code>train_sgan.views</code> it sees those
+turned and recoloured. The generator is thrown away: one that is useful here draws bad leaves.</li>
 </ul>
 <p><strong>{{ sentence }}</strong></p>
 <figure class="plot"><div><img src="{{ plot }}" alt="Macro-F1 over the number of labelled images a class, three
