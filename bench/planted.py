@@ -15,9 +15,9 @@ import argparse
 import json
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -43,12 +43,11 @@ class Leaves(NamedTuple):
     groups: np.ndarray
 
 
-def read(raw_dir: Path, classes: list[str], groups_csv: str | None) -> Leaves:
-    """All usable images of a raw set, with the groups that `split` finds."""
-    split = load_params("params.yaml").split.model_dump() | {"groups_csv": groups_csv}
+def read(raw_dir: Path, classes: list[str], settings: Mapping[str, Any]) -> Leaves:
+    """All usable images of a raw set, with the groups that `split` finds by these settings."""
     with tempfile.TemporaryDirectory() as folder:
         out, arrays = Path(folder) / "split", Path(folder) / "arrays"
-        split_images(raw_dir, out, arrays, classes=classes, **split)
+        split_images(raw_dir, out, arrays, classes=classes, **settings)
         parts = []
         for side in ("train", "val", "test"):
             store = load_store(arrays / side, classes)
@@ -122,17 +121,14 @@ PLANTS: dict[str, Callable[[Leaves, Leaves, np.random.Generator], Leaves]] = {
 }
 
 
-def alarms(leaves: Leaves, classes: list[str], seed: int) -> dict[str, dict[str, bool]]:
-    """Plant → alarm → whether it was raised, on one split."""
+def alarms(leaves: Leaves, classes: list[str], settings: Mapping[str, Any], seed: int) -> dict[str, dict[str, bool]]:
+    """Plant → alarm → whether it was raised, on one split; classifiers of `train_classifier`'s settings."""
     from pipeline.learn.classifier import train_classifier
     from pipeline.learn.features import penultimate_features
     from pipeline.learn.trained import predict
     from pipeline.measure.generator_faults import Side, generator_faults
 
     sides = divide(leaves, len(classes), seed)
-    settings = load_params("params.yaml").assess.model_dump()
-    for key in ("seed", "extractors", "inception_weights", "dinov2_weights"):
-        settings.pop(key)
 
     def store(of: Leaves) -> Store:
         return Store(of.images, of.labels, [str(i) for i in range(len(of.labels))], classes)
@@ -168,16 +164,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
 
+    params = load_params("params.yaml")
+    split = params.split.model_dump() | {"groups_csv": arguments.groups}
+    settings = params.assess.model_dump(exclude={"seed", "extractors", "inception_weights", "dinov2_weights"})
     if arguments.data:
         classes = sorted(path.name for path in arguments.data.iterdir() if path.is_dir())
-        name, leaves = arguments.data.name, read(arguments.data, classes, arguments.groups)
+        name, leaves = arguments.data.name, read(arguments.data, classes, split)
     else:
         classes, name = list(CLASSES), "rendered sample"
-        sample = load_params("params.yaml").render_sample.model_dump()
         with tempfile.TemporaryDirectory() as folder:
-            render_sample(Path(folder) / "raw", **sample)
-            leaves = read(Path(folder) / "raw", classes, None)
-    raised = [alarms(leaves, classes, seed) for seed in tqdm(range(arguments.splits), disable=None)]
+            render_sample(Path(folder) / "raw", **params.render_sample.model_dump())
+            leaves = read(Path(folder) / "raw", classes, split)
+    raised = [alarms(leaves, classes, settings, seed) for seed in tqdm(range(arguments.splits), disable=None)]
     shares = {
         plant: {alarm: round(float(np.mean([of[plant][alarm] for of in raised])), 4) for alarm in ALARMS}
         for plant in PLANTS
