@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_balanced_set import CLASSES, CONFIG, COUNTS, two_threads  # noqa: F401 (a fixture)
 
 from pipeline import InputError
 from pipeline.gan import filtered_set
@@ -21,23 +22,7 @@ from pipeline.gan.filtered_set import EXAMPLES, write_filtered_set
 from pipeline.gan.sampling import BATCH
 from pipeline.images.store import Store, load_store, write_store
 
-CLASSES = ["scab", "healthy leaf.1"]
-COUNTS = [3, 7]
 PLACES = ("filtered", "augmented", "a_filtered", "a_augmented", "log")
-CONFIG = {
-    "network": "dcgan", "classes": CLASSES, "trained_on": CLASSES, "img_resolution": 32, "z_dim": 8,
-    "G_channels": 4, "D_channels": 4, "G_conditioning": "batch_norm", "D_conditioning": "projection",
-    "spectral_norm": True, "transitional": False,
-}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def two_threads():
-    """A number that one thread would not leave behind."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def by_pixels(images):
