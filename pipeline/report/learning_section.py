@@ -26,9 +26,9 @@ SECTION = """
 <figcaption>Mean over seeds; the band reaches from the worst to the best seed. Each seed's checkpoint is its best on
 val.</figcaption></figure>
 {% if fit %}<div class="scroll"><table>
-<thead><tr><th>arm</th>{% for arm in fit %}<th>{{ arm }}</th>{% endfor %}</tr></thead>
-<tbody><tr><td>own training images right at the end</td>{% for share in fit.values() %}<td>{{ "%.0f%%" |
-format(100 * share) }}</td>{% endfor %}</tr></tbody></table></div>
+<thead><tr><th>arm</th><th>own training images right at the end</th></tr></thead>
+<tbody>{% for arm, share in fit.items() %}<tr><td>{{ arm }}</td><td>{{ "%.0f%%" | format(100 * share) }}</td></tr>
+{% endfor %}</tbody></table></div>
 <p class="note">Counted over the batches between the last two looks at val, as they were drawn and augmented; mean
 over seeds. All arms have {{ steps }} steps. Guessing would have a macro-F1 of {{ "%.3f" | format(guessing) }} on this
 test split at best.</p>{% endif %}
