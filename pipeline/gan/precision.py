@@ -1,43 +1,40 @@
 """In which precision the networks compute: bfloat16 where the hardware is faster in it.
 
-That a CPU has bfloat16 instructions does not make it so: without a matrix unit behind them, some have half the
-float32 rate in bfloat16. So `auto` times a product of two matrices in both.
+That a CPU has bfloat16 instructions does not make it so: Intel's without a matrix unit (AMX), or with one that is not
+to be had in a virtual machine, have half the float32 rate in bfloat16, AMD's have about double (bench/results). What
+is chosen must be the same in every process on a machine, for a training goes on in another one after a kill and must
+end with the same bytes; so the CPU is asked what it is, and nothing is timed.
 """
 
 from __future__ import annotations
 
-import time
-from functools import lru_cache
+import platform
+from pathlib import Path
 
 import torch
 
-SIDE = 768  # of the square matrices: some milliseconds a product, and larger than the caches next to a core
-TRIES = 5  # the fastest counts, since whatever else runs on the machine only slows
-LEAST_GAIN = 1.3  # rates are either about double or about half, so that a busy machine does not change the answer
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def autocast_dtype(device: str, precision: str) -> torch.dtype | None:
-    """bfloat16 where it is asked for, or where `auto` finds it faster; None for float32."""
+    """bfloat16 where it is asked for, or where `auto` knows it to be faster; None for float32."""
     if precision == "auto":
         fast = torch.cuda.is_bf16_supported() if device == "cuda" else cpu_is_faster_in_bf16()
         return torch.bfloat16 if fast else None
     return {"bf16": torch.bfloat16, "fp32": None}[precision]
 
 
-@lru_cache
 def cpu_is_faster_in_bf16() -> bool:
-    """By a product of two matrices, once a process; False without asking where the CPU has no such instructions."""
-    if not torch.cpu._is_avx512_bf16_supported():
-        return False
-    return product_seconds(torch.float32) > LEAST_GAIN * product_seconds(torch.bfloat16)
+    """Whether the CPU has a matrix unit for bfloat16, or AMD's instructions for it."""
+    if torch.cpu._is_amx_tile_supported():
+        return True
+    return torch.cpu._is_avx512_bf16_supported() and cpu_vendor() == "AuthenticAMD"
 
 
-def product_seconds(dtype: torch.dtype, side: int = SIDE) -> float:
-    """Seconds of the fastest of some products of two (side, side) matrices."""
-    a = torch.full((side, side), 0.5, dtype=dtype)
-    seconds = []
-    for _ in range(TRIES + 1):  # the first one chooses its kernel
-        began = time.perf_counter()
-        torch.mm(a, a)
-        seconds.append(time.perf_counter() - began)
-    return min(seconds[1:])
+def cpu_vendor() -> str:
+    """As the CPU names it: GenuineIntel, AuthenticAMD; where Linux does not tell, what Python knows."""
+    if CPUINFO.is_file():
+        for line in CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("vendor_id"):
+                return line.split(":", 1)[1].strip()
+    return next((name for name in ("AuthenticAMD", "GenuineIntel") if name in platform.processor()), "")
