@@ -60,6 +60,7 @@ def run(stage: Stage) -> None:
                 synthetic=by_file[0],
                 train=by_file[1],
             ),
+            no_rivals=[name for name, arm in stage.params.arms.items() if arm.background != "keep"],
             is_rendered_sample=is_rendered_sample,
             **stage.section,
         )

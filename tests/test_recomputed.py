@@ -7,6 +7,7 @@ Nothing of pipeline.measure or pipeline.report is used to recompute; the formula
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -149,18 +150,24 @@ def lean(folder, arms, amount: float) -> None:
         frame.to_csv(path, index=False)
 
 
+def compared(folder: Path, strengths: dict[str, float], amount: float = 0.0) -> dict[str, float]:
+    """metrics.json of planted arms, whose trainings lean to classes by `amount`."""
+    for i, (arm, strength) in enumerate(strengths.items()):
+        write_arm(folder / "classifier" / arm, strength, i)
+    if amount:
+        lean(folder, strengths, amount)
+    write_manifest(folder / "manifest.csv")
+    compare_predictions(
+        {arm: folder / "classifier" / arm for arm in strengths}, {}, out_dir=folder / "out", classes=CLASSES,
+        manifest=folder / "manifest.csv",
+    )  # fmt: skip
+    return json.loads((folder / "out" / "metrics.json").read_text())
+
+
 @pytest.mark.parametrize("amount", [0.6, 1.5])
 def test_interval_by_independent_code_where_trainings_differ(tmp_path, amount):
     """Where trainings lean to classes the moderated variance is most of it."""
-    for i, (arm, s) in enumerate(ARMS.items()):
-        write_arm(tmp_path / "classifier" / arm, s, i)
-    lean(tmp_path, ARMS, amount)
-    write_manifest(tmp_path / "manifest.csv")
-    compare_predictions(
-        {arm: tmp_path / "classifier" / arm for arm in ARMS}, {}, out_dir=tmp_path / "out", classes=CLASSES,
-        manifest=tmp_path / "manifest.csv",
-    )  # fmt: skip
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    metrics = compared(tmp_path, ARMS, amount)
     again = Recomputed(tmp_path, draws=1000)
     for control in ("real", "balanced", "classic"):
         candidate = max(MATCHED, key=again.on_val)
@@ -175,14 +182,7 @@ def test_interval_by_independent_code_where_trainings_differ(tmp_path, amount):
 @pytest.mark.parametrize("strength", [1.5, 6.0, -0.5])
 def test_verdict_by_independent_code(tmp_path, strength):
     strengths = ARMS | {"synthetic_classic": strength, "synthetic": strength - 0.3}
-    for i, (arm, s) in enumerate(strengths.items()):
-        write_arm(tmp_path / "classifier" / arm, s, i)
-    write_manifest(tmp_path / "manifest.csv")
-    compare_predictions(
-        {arm: tmp_path / "classifier" / arm for arm in ARMS}, {}, out_dir=tmp_path / "out", classes=CLASSES,
-        manifest=tmp_path / "manifest.csv",
-    )  # fmt: skip
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    metrics = compared(tmp_path, strengths)
 
     again = Recomputed(tmp_path, draws=1000)
     candidate = max(MATCHED, key=again.on_val)

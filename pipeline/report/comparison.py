@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,8 +91,8 @@ class _Experiment(NamedTuple):
         statistics: arm → intervals.
         val_macro_f1: arm → mean over seeds, on val.
         calibration: arm → `ece` and `ece_floor` on test.
-        differences: (arm, control) → tests of it; Holm's p is over the arms held against one control. Of the arm
-            without background there are none: it answers another question, in `effects`.
+        differences: (arm, control) → tests of it; Holm's p is over the arms held against one control. Of arms
+            that are no rivals there are none: they answer other questions, in `effects`.
         effects: effect → tests of it; Holm's p is over the effects.
         steps: Optimiser steps.
     """
@@ -118,6 +118,7 @@ def compare_predictions(
     pictures: Mapping[str, str | Path] | None = None,
     audit_pictures: Mapping[str, str | Path] | None = None,
     sources: Sources = NO_SOURCES,
+    no_rivals: Collection[str] = (),
     is_rendered_sample: bool = False,
     seed: int = 42,
     resamples: int = 2000,
@@ -140,6 +141,8 @@ def compare_predictions(
         pictures: title → PNG or GIF to show, in this order.
         audit_pictures: The same for the part on the data.
         sources: What other stages found beside the arms.
+        no_rivals: Arms that are shown other images than the rest, such as leaves without their background: they are
+            held against no control, and make no p of the others stricter.
         is_rendered_sample: The raw set is the rendered sample; said wherever it is shown.
         seed: Of the resampling.
         resamples: Bootstrap resamples.
@@ -170,7 +173,7 @@ def compare_predictions(
     fits = {arm: read_fit(Path(d) / "history.csv") for arm, d in classifier_dirs.items()}
     fit = {arm: share for arm, share in fits.items() if share is not None}
     resampling = {"resamples": resamples, "confidence": confidence, "seed": seed}
-    arms = _read_arms(classifier_dirs, split, classes, resampling)
+    arms = _read_arms(classifier_dirs, split, classes, resampling, no_rivals)
     budgets = {budget: _read_budget(Path(folder), split, classes, resampling) for budget, folder in sgan_dirs.items()}
     tuning = {budget: read_tuning(Path(folder) / "tuning.csv") for budget, folder in sgan_dirs.items()}
     first = next(iter(arms.predictions.values()))
@@ -313,14 +316,20 @@ def _check_arms(arms: list[str]) -> None:
         )
 
 
-def _read_arms(dirs: Mapping[str, str | Path], split: Manifest, classes: list[str], resampling: dict) -> _Experiment:
+def _read_arms(
+    dirs: Mapping[str, str | Path],
+    split: Manifest,
+    classes: list[str],
+    resampling: dict,
+    no_rivals: Collection[str],
+) -> _Experiment:
     predictions = {arm: read_predictions(Path(d) / "predictions.csv", classes)[""] for arm, d in dirs.items()}
     for own in predictions.values():
         check_against_manifest(own, split, classes)
     check_comparable(predictions)
     steps = {arm: read_steps(Path(d) / "metrics.json") for arm, d in dirs.items()}
     check_equal_steps(steps)
-    return _measured(predictions, split, classes, REFERENCES, next(iter(steps.values())), resampling)
+    return _measured(predictions, split, classes, REFERENCES, next(iter(steps.values())), resampling, no_rivals)
 
 
 def _read_budget(folder: Path, split: Manifest, classes: list[str], resampling: dict) -> _Experiment:
@@ -346,6 +355,7 @@ def _measured(
     references: Sequence[str],
     steps: int,
     resampling: dict,
+    no_rivals: Collection[str] = (),
 ) -> _Experiment:
     tests = {arm: own.splits["test"] for arm, own in predictions.items()}
     first = next(iter(tests.values()))
@@ -377,7 +387,7 @@ def _measured(
     shared = {"groups": groups, "confidence": confidence, "seed": seed}
     differences: dict[tuple[str, str], Difference] = {}
     for control in references:
-        compared = [arm for arm in tests if arm not in (control, EFFECTS["background"][1])]
+        compared = [arm for arm in tests if arm != control and arm not in no_rivals]
         pairs = {(arm, control): (arm, control) for arm in compared if control in tests}
         differences |= describe_differences(pairs, tests, statistics, **shared)
     measured = describe_differences(effects, tests, statistics, **shared)
