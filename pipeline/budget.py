@@ -13,13 +13,16 @@ from typing import Any, NamedTuple
 
 from pipeline.params import Params
 
+MOST_THREADS = 8  # small networks gain nothing from more
 RESOLUTIONS = (32, 64, 128, 256)
 GOAL_MINUTES = {"cpu": 20.0, "cuda": 45.0}
 
 # What `leafsynth init` writes, as it stands for the rendered sample in the shipped params.yaml.
 SAMPLE: dict[str, Any] = {
+    "threads": 2,
     "classes": ["healthy", "rust", "scab", "blight"],
     "data.raw_dir": "data/sample",
+    "data.rendered": ["sample"],
     "label_budgets": [2, 5, 10],
     "split.img_resolution": 64,
     "split.groups_csv": None,
@@ -96,6 +99,12 @@ def choose_device(device: str) -> str:
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
+def choose_threads() -> int:
+    """CPU threads for every stage: as many as this process may use cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_THREADS)
+
+
 def choose_resolution(median_side: int, device: str) -> tuple[int, str]:
     """The GAN's resolution for photos of this size (px, shorter side) on this device, and why."""
     if device == "cuda":
@@ -108,8 +117,10 @@ def choose_resolution(median_side: int, device: str) -> tuple[int, str]:
     return wanted, why
 
 
-def measure_images_per_second(params: Params, *, num_classes: int, img_resolution: int, device: str) -> Speed:
-    """Time a few real training steps on noise: some 10 seconds on a CPU."""
+def measure_images_per_second(
+    params: Params, *, num_classes: int, img_resolution: int, device: str, threads: int
+) -> Speed:
+    """Time a few real training steps on noise, by so many threads of a CPU: some 10 seconds."""
     import torch
     import torchvision
 
@@ -163,13 +174,13 @@ def measure_images_per_second(params: Params, *, num_classes: int, img_resolutio
         critic.requires_grad_(True)
 
     return Speed(
-        gan=batch / (_seconds(gan_step, device) * OVERHEAD),
-        classifier=len(images) / (_seconds(classifier_step, device) * OVERHEAD),
-        sgan=sgan.batch_size / (_seconds(sgan_step, device) * OVERHEAD),
+        gan=batch / (_seconds(gan_step, device, threads) * OVERHEAD),
+        classifier=len(images) / (_seconds(classifier_step, device, threads) * OVERHEAD),
+        sgan=sgan.batch_size / (_seconds(sgan_step, device, threads) * OVERHEAD),
     )
 
 
-def _seconds(step: Callable[[], None], device: str, span: float = 3.0) -> float:
+def _seconds(step: Callable[[], None], device: str, threads: int, span: float = 3.0) -> float:
     """Seconds of a step: the fastest of several, with all threads and with one.
 
     Where other programs keep the cores busy, threads wait for each other and a step with all of them can take
@@ -177,7 +188,7 @@ def _seconds(step: Callable[[], None], device: str, span: float = 3.0) -> float:
     """
     import torch
 
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     fastest = float("inf")
     try:
         for number in {threads, 1} if device == "cpu" else {threads}:
@@ -191,7 +202,7 @@ def _seconds(step: Callable[[], None], device: str, span: float = 3.0) -> float:
                     torch.cuda.synchronize()
                 fastest = min(fastest, time.perf_counter() - began)
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
     return fastest
 
 

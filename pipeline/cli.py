@@ -14,7 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline import InputError
-from pipeline.budget import GOAL_MINUTES, RESOLUTIONS, SAMPLE, choose_budget, choose_device, choose_resolution
+from pipeline.budget import (
+    GOAL_MINUTES,
+    RESOLUTIONS,
+    SAMPLE,
+    choose_budget,
+    choose_device,
+    choose_resolution,
+    choose_threads,
+)
 from pipeline.budget import measure_images_per_second as measure
 from pipeline.images.capture_order import name_hint
 from pipeline.images.groups import groups_csv_columns, pattern_groups, read_groups_csv
@@ -33,6 +41,7 @@ from pipeline.intake import (
 )
 from pipeline.params import CLASS_NAME, Params, load_params
 from pipeline.params_edit import edit_params, edited
+from pipeline.stage_lock import running_stages
 
 RAW = Path("data/raw")
 
@@ -119,6 +128,8 @@ class _Groups(NamedTuple):
 def _init(arguments: argparse.Namespace) -> None:
     root = _find_root()
     params = load_params(root / "params.yaml")
+    if not arguments.dry_run:
+        _refuse_while_running(root)
     if arguments.sample:
         if arguments.path is not None:
             raise InputError(f"--sample: expected no PATH beside it, found '{arguments.path}'; give one of the two.")
@@ -159,13 +170,18 @@ def _init(arguments: argparse.Namespace) -> None:
         img_resolution, why = arguments.img_resolution, "--img-resolution"
     goal = arguments.minutes or GOAL_MINUTES[device]
     print("Timing a few training steps ...", flush=True)
-    speed = measure(params, num_classes=len(class_counts), img_resolution=img_resolution, device=device)
+    threads = choose_threads()
+    speed = measure(
+        params, num_classes=len(class_counts), img_resolution=img_resolution, device=device, threads=threads
+    )
     budget = choose_budget(
         params, class_counts=class_counts, median_size=(found.width, found.height), speed=speed, goal_minutes=goal
     )
     changes = {
+        "threads": threads,
         "classes": list(class_counts),
         "data.raw_dir": (RAW / name).as_posix(),
+        "data.rendered": [],
         "split.img_resolution": img_resolution,
         "split.groups_csv": groups.name,
         "split.group_pattern": groups.pattern,
@@ -209,6 +225,12 @@ def _find_root() -> Path:
         f"{here}: expected leafsynth's repository, found no params.yaml and dvc.yaml here or above; "
         "change into the repository."
     )
+
+
+def _refuse_while_running(root: Path) -> None:
+    """A stage that meets another params.yaml or other photos at its end keeps nothing of what it made."""
+    for stage, process in running_stages(root).items():
+        raise InputError(f"init: expected no stage at work, found {stage} ({process}); wait for it to end, or stop it.")
 
 
 def _check_place(source: Path, root: Path) -> None:
@@ -370,6 +392,7 @@ def _print_choices(
     goal: float,
 ) -> None:
     why = {
+        "threads": "of a CPU",
         "data.raw_dir": "the set, under DVC",
         "split.img_resolution": f"px; {resolution[1]}",
         "split.groups_csv": f"groups: {groups.words}" if groups.name else "",
@@ -383,7 +406,7 @@ def _print_choices(
     }
     print("\nparams.yaml")
     for key, value in changes.items():
-        if key == "classes":
+        if key in ("classes", "data.rendered"):
             continue
         reason = f"  # {why[key]}" if why.get(key) else ""
         print(f"  {key + ':':36} {_shown(value)}{reason}")

@@ -48,6 +48,14 @@ class Section(BaseModel):
 
 class Data(Section):
     raw_dir: str
+    rendered: list[Literal["sample"]]
+
+    @model_validator(mode="after")
+    def _drawn_where_it_is_used(self) -> Data:
+        wanted = ["sample"] if self.raw_dir == "data/sample" else []
+        if self.rendered != wanted:
+            raise ValueError(f"expected rendered: {wanted} with raw_dir: {self.raw_dir}, got {self.rendered}")
+        return self
 
 
 class Arm(Section):
@@ -255,6 +263,7 @@ class Params(Section):
     """All of params.yaml."""
 
     device: Literal["auto", "cpu", "cuda"]
+    threads: Annotated[int, Field(ge=1, le=256)]
     classes: Annotated[list[ClassName], Field(min_length=2)]
     data: Data
     arms: dict[ClassName, Arm]

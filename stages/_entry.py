@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import InputError
+from pipeline.machine import fix_threads, write_record
 from pipeline.params import Params, load_params
+from pipeline.stage_lock import stage_lock
+from stages._inputs import METRICS, PARAMS, Inputs, drop_leftovers
 
-PARAMS = Path("params.yaml")
-METRICS = Path("results/metrics")
 STATE = Path(".state")
+COMPUTED = ("models", "results")  # where the machine's record goes: with what float arithmetic made
 
 
 class Stage:
@@ -37,7 +39,7 @@ class Stage:
         item: What follows the `@`, or None.
         execution: Set by the last stage: every other stage's final numbers, for the pipeline's MLflow run.
         params: All of params.yaml, checked.
-        section: The stage's own section as keyword arguments.
+        section: The stage's own section as keyword arguments; empty where it has none.
     """
 
     def __init__(self, name: str, item: str | None, params: Params):
@@ -45,11 +47,15 @@ class Stage:
         self.item = item
         self.params = params
         self.rank = int(os.environ.get("RANK", "0"))  # torchrun's
-        self.section: dict[str, Any] = getattr(params, name).model_dump()
+        section = getattr(params, name, None)
+        self.section: dict[str, Any] = {} if section is None else section.model_dump()
         self.pictures: list[tuple[Path, str]] = []
         self.metrics: dict[str, float] = {}
         self.execution: dict[str, dict[str, float]] = {}
         self._run: Any = None
+        self._inputs: Inputs | None = None
+        self._placed: list[Path] = []
+        self._device: str | None = None
 
     @property
     def device(self) -> str:
@@ -63,6 +69,7 @@ class Stage:
         if device == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        self._device = device
         return device
 
     @property
@@ -75,6 +82,9 @@ class Stage:
         """Yield new folders to write into; on success they take the given places, on failure they vanish.
 
         Of several ranks the first makes and moves them.
+
+        Raises:
+            InputError: Inputs of the stage have changed since it started.
         """
         partial = [Path(path).with_name(f".{Path(path).name}.partial") for path in paths]
         if self.rank > 0:
@@ -85,13 +95,29 @@ class Stage:
             folder.mkdir(parents=True)
         try:
             yield partial[0] if len(partial) == 1 else partial
+            self.refuse_other_inputs()
             for folder, path in zip(partial, paths, strict=True):
+                if self._device is not None and path.startswith(COMPUTED):
+                    write_record(folder, self._device)
+                self._placed.append(Path(path))
                 if Path(path).exists():
                     shutil.rmtree(path)
                 os.replace(folder, path)
         finally:
             for folder in partial:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def refuse_other_inputs(self) -> None:
+        """Leave no output that DVC would record beside inputs which had no part in it.
+
+        Raises:
+            InputError: Parameters, code or data are not those that the stage started from.
+        """
+        if self._inputs is None or (what := self._inputs.changed()) is None:
+            return
+        for path in self._placed:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        raise InputError(f"{what}; no output is kept, run `dvc repro` again (put back, it goes on from what is saved).")
 
     def report(self, metrics: dict[str, float], step: int) -> None:
         """A point of the stage's curves, to MLflow."""
@@ -118,6 +144,7 @@ class Stage:
         text = json.dumps(self.metrics, indent=2, sort_keys=True, ensure_ascii=False)
         try:
             partial.write_text(text + "\n", encoding="utf-8")
+            self._placed.append(path)
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
@@ -177,6 +204,7 @@ def main(
     run: Callable[[Stage], None],
     item: str | None = None,
     launch: Callable[[Stage], list[str] | None] | None = None,
+    tracked: bool = True,
 ) -> None:
     """Parse arguments, check params.yaml, run the stage.
 
@@ -185,6 +213,7 @@ def main(
         run: The stage.
         item: What the stage is repeated over ("class", "arm"), or None.
         launch: The command that starts the stage's ranks, or None where the stage is to run in this process.
+        tracked: False for a stage that has nothing to tell MLflow.
     """
     name = doc.split(":")[0].strip()
     parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=doc)
@@ -193,16 +222,25 @@ def main(
     parser.add_argument("--dry-run", action="store_true", help="check params.yaml, print this stage's, and stop")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _terminate)
-    with _one_sentence(name):
-        stage = Stage(name, getattr(arguments, "item", None), load_params(PARAMS))
+    chosen = getattr(arguments, "item", None)
+    with _one_sentence(name if chosen is None else f"{name}@{chosen}"), contextlib.ExitStack() as held:
+        stage = Stage(name, chosen, load_params(PARAMS))
         if arguments.dry_run:
             print(json.dumps({stage.name: stage.section}, indent=2, ensure_ascii=False))
             return
+        fix_threads(stage.params.threads)
         command = launch(stage) if launch is not None and "RANK" not in os.environ else None
         if command is not None:
             raise SystemExit(_start_ranks(command))
         if stage.rank > 0:  # the first rank is the stage to the world outside
             run(stage)
+            return
+        held.enter_context(stage_lock(stage.name))
+        drop_leftovers(stage.params)
+        stage._inputs = Inputs(name, stage.item, stage.params)
+        if not tracked:
+            run(stage)
+            stage.refuse_other_inputs()
             return
         # Tracking is an observer: it is handed numbers and gives nothing back, so it cannot change an output,
         # and stages do not depend on its code. A new plot in the report retrains nothing.
@@ -220,4 +258,5 @@ def main(
                     pictures=[path for path, _ in stage.pictures],
                     params=stage.params.model_dump(),
                 )
+        stage.refuse_other_inputs()  # once more: tracking may have waited for a slow server
         shutil.rmtree(stage.state_dir, ignore_errors=True)  # not before: until here a kill could come

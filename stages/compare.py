@@ -1,6 +1,7 @@
 """compare: every arm and budget side by side, with intervals, and the verdict that the numbers force."""
 
-from stages._entry import METRICS, Stage, main
+from stages._entry import Stage, main
+from stages._inputs import METRICS, stage_names
 
 BACKGROUNDS = (
     "Each class's border colours, a stripe an image, from dark to light; and the first images of train: whole, the "
@@ -13,6 +14,7 @@ def run(stage: Stage) -> None:
 
     from pipeline.images.background import leaf_mask
     from pipeline.images.store import load_store
+    from pipeline.machine import in_words, one_machine
     from pipeline.report.audit_plots import IMAGES_A_CLASS, draw_backgrounds
     from pipeline.report.comparison import compare_predictions
     from pipeline.report.evidence import Sources
@@ -23,6 +25,12 @@ def run(stage: Stage) -> None:
     budgets, counts = ([str(n) for n in of] for of in (stage.params.label_budgets, stage.params.minority_counts))
     is_rendered_sample = stage.params.data.raw_dir == "data/sample"
     out_dir = "results/compare"
+    computed_on = one_machine(
+        {f"train_classifier@{arm}": f"results/classifier/{arm}" for arm in arms}
+        | {"sweep_mixture": "results/sweep"}
+        | {f"study_minority@{count}": f"results/minority/{count}" for count in counts}
+        | {f"train_sgan@{budget}": f"results/sgan/{budget}" for budget in budgets}
+    )
     with stage.fresh(out_dir) as out:
         side_by_side, backgrounds = out / "plots" / "samples.png", out / "plots" / "backgrounds.png"
         train, synthetic = (load_store(f"data/arrays/{name}", classes) for name in ("train", "synthetic"))
@@ -62,14 +70,13 @@ def run(stage: Stage) -> None:
             ),
             no_rivals=[name for name, arm in stage.params.arms.items() if arm.background != "keep"],
             is_rendered_sample=is_rendered_sample,
+            computed_on=f"{in_words(computed_on)}, {stage.params.threads} CPU threads",
             **stage.section,
         )
     stage.finals(finals, own_file=False)  # compare_predictions has written metrics.json
-    names = ["render_sample"] if is_rendered_sample else []
-    names += ["split", "train_extractor", "train_gan", *(f"specialise_gan@{name}" for name in classes)]
-    names += ["generate", "filter_synthetic", "assess", *(f"train_classifier@{arm}" for arm in arms), "sweep_mixture"]
-    names += [f"study_minority@{count}" for count in counts] + [f"train_sgan@{budget}" for budget in budgets]
-    stage.execution = {name: json.loads((METRICS / f"{name}.json").read_text(encoding="utf-8")) for name in names}
+    stage.execution = {
+        name: json.loads((METRICS / f"{name}.json").read_text(encoding="utf-8")) for name in stage_names(stage.params)
+    }
     for name in ("samples", "arms", "effects", "sweep", "label_budget"):
         stage.picture(f"{out_dir}/plots/{name}.png", f"{name}.png")
     stage.picture(f"{out_dir}/report.html", "report.html")

@@ -12,7 +12,7 @@ def run(stage: Stage) -> None:
     from pipeline import InputError
     from pipeline.gan.class_images import draw_class
     from pipeline.gan.training_loop import train
-    from pipeline.images.manifest import class_counts
+    from pipeline.images.demands import class_to_shrink
     from pipeline.images.mixing import add_images, shrink_class
     from pipeline.images.store import load_store
     from pipeline.learn.features import penultimate_features
@@ -24,10 +24,7 @@ def run(stage: Stage) -> None:
     if not stage.item.isdecimal():
         raise InputError(f"count '{stage.item}': expected a number of images, one of minority_counts in params.yaml.")
     classes, count, device = list(stage.params.classes), int(stage.item), stage.device
-    name = stage.section["class_name"]
-    if name is None:
-        in_test = class_counts("data/split/manifest.csv", "test", classes)
-        name = max(classes, key=lambda name: in_test[name])
+    name = class_to_shrink("data/split/manifest.csv", classes, stage.section["class_name"])
     full, val = load_store("data/arrays/train", classes), load_store("data/arrays/val", classes)
     shrunk = shrink_class(full, name, count, seed=stage.section["seed"])
     missing = len(full.labels) - len(shrunk.labels)

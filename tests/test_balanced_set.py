@@ -21,9 +21,10 @@ from torchvision.datasets import ImageFolder
 from pipeline import InputError
 from pipeline.gan import balanced_set, class_images
 from pipeline.gan.architectures import build
-from pipeline.gan.balanced_set import images_per_class, write_balanced_set
+from pipeline.gan.balanced_set import write_balanced_set
 from pipeline.gan.checkpoint import generator_sha256, load_model, save_model
 from pipeline.gan.sampling import BATCH, sample, to_float
+from pipeline.images.demands import images_per_class
 from pipeline.images.store import Store, load_store, write_store
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -19,6 +19,7 @@ from pipeline import InputError, budget, cli, intake
 from pipeline.images.listing import class_folders, list_class
 from pipeline.params import load_params
 from pipeline.params_edit import edit_params, edited
+from pipeline.stage_lock import stage_lock
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -118,7 +119,7 @@ def test_a_set_comes_in_under_dvc_with_safe_names(repo, leaves, capsys):
         for row in csv.DictReader(f):
             assert (raw / row["file"]).is_file() and row["class"] == row["file"].split("/")[0]
     # git sees the .dvc file and not the photos
-    assert status(repo) == [" M params.yaml", "?? data/raw/My_leaves_2024.dvc"]
+    assert status(repo) == [" M params.yaml", "?? data/raw/.gitignore", "?? data/raw/My_leaves_2024.dvc"]
     assert values(repo)["data"]["raw_dir"] == "data/raw/My_leaves_2024"
     assert tree(leaves)["README.txt"], "the source is left as it was"
 
@@ -185,7 +186,7 @@ def test_a_set_in_data_raw_is_used_where_it_lies(repo, leaves):
     leaves.rename(place)
     before = tree(place)
     assert cli.main(["init", "data/raw/tea"]) == 0
-    assert tree(place) == before and status(repo) == [" M params.yaml", "?? data/raw/tea.dvc"]
+    assert tree(place) == before and status(repo) == [" M params.yaml", "?? data/raw/.gitignore", "?? data/raw/tea.dvc"]
     classes = values(repo)["classes"]
     assert [p.name for p in class_folders(place, classes)] == ["Zielona rdza", "gray light (old)", "healthy"]
 
@@ -245,6 +246,16 @@ def test_what_cannot_be_is_refused_in_a_sentence(repo, leaves, capsys, arguments
     arguments = [a.replace("LEAVES", str(leaves)) for a in arguments]
     assert words in refused(capsys, *arguments)
     assert status(repo) == [] and not (repo / "data").exists()
+
+
+def test_no_set_comes_in_while_a_stage_is_at_work(repo, leaves, capsys):
+    with stage_lock("train_classifier@a.b"):
+        for arguments in (["init", str(leaves)], ["init", "--sample"]):
+            said = refused(capsys, *arguments)
+            assert f"expected no stage at work, found train_classifier@a.b (pid {os.getpid()})" in said
+        assert cli.main(["init", str(leaves), "--dry-run"]) == 0
+    assert status(repo) == [] and not (repo / "data").exists()
+    assert cli.main(["init", str(leaves)]) == 0
 
 
 def test_outside_the_repository(tmp_path, monkeypatch, capsys):
@@ -392,7 +403,7 @@ def test_resolution_by_device_and_photo(side, device, expected):
 
 def test_the_probe_measures_something():
     speed = budget.measure_images_per_second(
-        load_params(ROOT / "params.yaml"), num_classes=3, img_resolution=32, device="cpu"
+        load_params(ROOT / "params.yaml"), num_classes=3, img_resolution=32, device="cpu", threads=1
     )
     assert all(0.5 < value < 1e6 for value in speed)
 

@@ -5,6 +5,7 @@ import time
 import pytest
 import torch
 
+from pipeline import machine
 from pipeline.gan import precision
 from pipeline.gan.precision import autocast_dtype, cpu_vendor
 
@@ -49,12 +50,12 @@ def test_bf16_where_the_cpu_is_known_to_be_faster(monkeypatch, tmp_path, matrix_
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: some CPU\n")
-    monkeypatch.setattr(precision, "CPUINFO", cpuinfo)
+    monkeypatch.setattr(machine, "CPUINFO", cpuinfo)
     assert autocast_dtype("cpu", "auto") is wanted
 
 
 def test_a_machine_without_cpuinfo_has_a_vendor_or_none(monkeypatch, tmp_path):
-    monkeypatch.setattr(precision, "CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "none")
     monkeypatch.setattr(precision.platform, "processor", lambda: "AMD64 Family 25 Model 97, AuthenticAMD")
     assert cpu_vendor() == "AuthenticAMD"
     monkeypatch.setattr(precision.platform, "processor", lambda: "arm")

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -33,6 +34,7 @@ from pipeline.images.store import write_store
 from pipeline.learn.classifier_model import build_classifier
 from pipeline.learn.saved import save_classifier
 from pipeline.resume import Interrupted
+from pipeline.stage_lock import running_stages
 from stages._entry import _one_sentence
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +42,7 @@ PATIENCE = 120  # seconds
 # fmt: off
 SHRUNKEN = {
     "device": "cpu",
+    "threads": 1,
     "train_gan": {"total_kimg": 0.08, "preview_kimg": 0.024, "batch_size": 8, "G_channels": 4, "D_channels": 4,
                   "augment_p": "adaptive", "lecam": 0.3, "lecam_from_kimg": 0.03, "transition_kimg": [0.02, 0.06]},
     "specialise_gan": {"total_kimg": 0.06, "preview_kimg": 0.024, "batch_size": 8},
@@ -200,6 +203,15 @@ class Project:
         os.killpg(process.pid, signum)
         return self.end(process)
 
+    def at_work(self, case: Case) -> subprocess.Popen:
+        """Running, and it has saved at least once."""
+        before = self._saved(case)
+        process = self.start(case)
+        deadline = time.monotonic() + PATIENCE
+        while self._saved(case) == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.0005)
+        return process
+
     def _saved(self, case: Case) -> dict[str, tuple[int, int]]:
         found = {}
         for path in self.states(case):
@@ -257,7 +269,8 @@ def bare(tmp_path_factory) -> Iterator[Project]:
     project = Project(folder / "bare", folder / "mlflow.db")
     for name in ("pipeline", "stages"):  # a copy: edits of the tree meanwhile would be other code, and start over
         shutil.copytree(ROOT / name, project.folder / name)
-    shutil.copyfile(ROOT / "params.yaml", project.folder / "params.yaml")
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copyfile(ROOT / name, project.folder / name)
     project.set_params(SHRUNKEN)
     classes = YAML(typ="safe").load(ROOT / "params.yaml")["classes"]
     for k, split in enumerate(("train", "val", "test")):
@@ -405,6 +418,87 @@ def test_other_data_and_parameters_start_over(bare, unkilled, tmp_path):
     assert out == sentence
     assert project.outputs(REFUSING) == unkilled["train_sgan"]
     assert not (project.folder / ".state" / REFUSING.name).exists()
+
+
+@contextmanager
+def paused(project: Project, case: Case) -> Iterator[subprocess.Popen]:
+    """The stage at work, standing still inside the block."""
+    process = project.at_work(case)
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        assert process.poll() is None
+        yield process
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (
+            "params",
+            r"params.yaml: train_sgan.unlabelled_weight was 0.3 when the stage started and is 0.9 now; no output",
+        ),
+        ("others", None),  # parameters of another stage
+        ("invalid", r"params.yaml is no longer valid; no output is kept"),
+        ("code", r"pipeline/learn/sgan_losses\.py has changed since the stage started; no output is kept"),
+        ("touched", None),
+        ("data", r"data/arrays/val/rust\.npy has changed since the stage started; no output is kept"),
+    ],
+)
+def test_what_is_edited_while_a_stage_runs_is_not_recorded_as_used(bare, unkilled, tmp_path, edit, said):
+    """DVC reads inputs again behind the command, and would put the new ones beside outputs of the old ones."""
+    project, case = bare.copy(tmp_path / "project"), REFUSING
+    code_file, data_file = (project.folder / p for p in ("pipeline/learn/sgan_losses.py", "data/arrays/val/rust.npy"))
+    before = {path: path.read_bytes() for path in (project.folder / "params.yaml", code_file, data_file)}
+    with paused(project, case) as process:
+        if edit in ("params", "others", "invalid"):
+            section, value = {"params": ("train_sgan", 0.9), "others": ("generate", 2), "invalid": ("train_sgan", -1)}[
+                edit
+            ]
+            key = {"train_sgan": "unlabelled_weight", "generate": "seed"}[section]
+            project.set_params({section: {key: value}})
+        elif edit == "code":
+            code_file.write_bytes(before[code_file] + b"# a comment\n")
+        elif edit == "touched":  # as git does when a branch is changed forth and back
+            os.utime(code_file)
+        else:
+            data_file.write_bytes(before[data_file][:-1] + bytes([before[data_file][-1] ^ 1]))
+    code, out, err = project.end(process)
+    if said is None:
+        assert code == 0 and project.outputs(case) == unkilled["train_sgan"], err
+        return
+    assert code == 1 and "Traceback" not in err and project.outputs(case) == {}
+    assert re.search(said, err) and len([x for x in err.splitlines() if x.startswith(case.name)]) == 1
+    if edit != "params":
+        return
+    for path, content in before.items():  # put back, nothing is lost
+        path.write_bytes(content)
+    code, out, err = project.run(case)
+    assert code == 0 and f"{case.name}: going on from " in out, err
+    assert project.outputs(case) == unkilled["train_sgan"]
+
+
+def test_a_stage_runs_once_at_a_time(bare, unkilled, tmp_path):
+    """A `dvc` that was killed alone leaves its stage at work; the next one must not start another beside it."""
+    project, case = bare.copy(tmp_path / "project"), REFUSING
+    with paused(project, case) as process:
+        code, _, err = project.run(case)
+        assert code == 1 and "Traceback" not in err
+        assert (
+            f"{case.name}: expected to run alone, found that another process runs this stage (pid {process.pid})" in err
+        )
+        assert running_stages(project.folder) == {case.name: f"pid {process.pid}"}
+    code, _, err = project.end(process)
+    assert code == 0 and project.outputs(case) == unkilled["train_sgan"], err
+    assert running_stages(project.folder) == {}
+
+
+def test_other_threads_in_the_environment_change_nothing(bare, unkilled, tmp_path):
+    project, case = bare.copy(tmp_path / "project"), REFUSING
+    project.env["OMP_NUM_THREADS"] = project.env["MKL_NUM_THREADS"] = "2"
+    code, _, err = project.run(case)
+    assert code == 0 and project.outputs(case) == unkilled["train_sgan"], err
 
 
 def test_a_full_disk_is_one_sentence(stopped, tmp_path):

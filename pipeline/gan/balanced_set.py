@@ -23,35 +23,14 @@ import torch
 from torch.nn.utils import parametrize
 from tqdm import tqdm
 
-from pipeline import InputError
 from pipeline.gan.checkpoint import generator_sha256
 from pipeline.gan.class_images import class_sampler
 from pipeline.gan.distributed import ALONE, Ranks, barrier
 from pipeline.gan.sampling import BATCH, Sampler, one_thread
+from pipeline.images.demands import images_per_class
 from pipeline.images.png import encode_png
 from pipeline.images.row_file import RowFile
 from pipeline.images.store import Store
-
-
-def images_per_class(target: str | int, largest: int) -> int:
-    """`generate.target` as a number.
-
-    Args:
-        target: "largest", a number of images, or a multiple of the largest class ("2x", "1.5x").
-        largest: Images of the largest class of train.
-
-    Raises:
-        InputError: Fewer than the largest class has: classes could then be balanced only by dropping photos.
-    """
-    if target == "largest":
-        return largest
-    count = round(float(target[:-1]) * largest) if isinstance(target, str) else target
-    if count < largest:
-        raise InputError(
-            f"generate.target: expected at least the largest class of train ({largest} images), "
-            f"got {target} ({count} images); raise it, or use 'largest'."
-        )
-    return count
 
 
 def link_or_copy(source: Path, target: Path) -> None:

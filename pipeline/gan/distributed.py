@@ -57,7 +57,8 @@ def process_group(device: str) -> Iterator[Ranks]:
     if device == "cuda":
         torch.cuda.set_device(mine.local_rank)
     else:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        # Its share of those that params.yaml gives to one process, not of the cores that this machine has
+        torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     dist.init_process_group(BACKENDS[device])
     try:
         yield mine

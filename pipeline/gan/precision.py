@@ -9,11 +9,10 @@ end with the same bytes; so the CPU is asked what it is, and nothing is timed.
 from __future__ import annotations
 
 import platform
-from pathlib import Path
 
 import torch
 
-CPUINFO = Path("/proc/cpuinfo")
+from pipeline.machine import cpu_says
 
 
 def autocast_dtype(device: str, precision: str) -> torch.dtype | None:
@@ -33,8 +32,5 @@ def cpu_is_faster_in_bf16() -> bool:
 
 def cpu_vendor() -> str:
     """As the CPU names it: GenuineIntel, AuthenticAMD; where Linux does not tell, what Python knows."""
-    if CPUINFO.is_file():
-        for line in CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("vendor_id"):
-                return line.split(":", 1)[1].strip()
-    return next((name for name in ("AuthenticAMD", "GenuineIntel") if name in platform.processor()), "")
+    known = next((name for name in ("AuthenticAMD", "GenuineIntel") if name in platform.processor()), "")
+    return cpu_says("vendor_id") or known

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from pipeline import InputError
+from pipeline.images.demands import check_minority_count
 from pipeline.images.seeding import numpy_rng
 from pipeline.images.store import Store
 
@@ -100,11 +101,7 @@ def shrink_class(store: Store, name: str, count: int, *, seed: int) -> Store:
         )
     k = store.classes.index(name)
     rows = np.flatnonzero(store.labels == k)
-    if not 1 <= count < len(rows):
-        raise InputError(
-            f"minority_counts: expected between 1 and {len(rows) - 1} images, fewer than the {len(rows)} of "
-            f"'{name}' in train, got {count}; mend it in params.yaml."
-        )
+    check_minority_count(count, len(rows), name)
     kept = numpy_rng(seed, f"minority:{name}").permutation(rows)[:count]
     left = np.sort(np.concatenate([np.flatnonzero(store.labels != k), kept]))
     return Store(store.images[left], store.labels[left], [store.files[i] for i in left], list(store.classes))

@@ -120,6 +120,7 @@ def compare_predictions(
     sources: Sources = NO_SOURCES,
     no_rivals: Collection[str] = (),
     is_rendered_sample: bool = False,
+    computed_on: str = "",
     seed: int = 42,
     resamples: int = 2000,
     confidence: float = 0.95,
@@ -144,6 +145,7 @@ def compare_predictions(
         no_rivals: Arms that are shown other images than the rest, such as leaves without their background: they are
             held against no control, and make no p of the others stricter.
         is_rendered_sample: The raw set is the rendered sample; said wherever it is shown.
+        computed_on: The machine and versions that made the results, for the page's last line.
         seed: Of the resampling.
         resamples: Bootstrap resamples.
         confidence: Of all intervals.
@@ -205,8 +207,9 @@ def compare_predictions(
     for budget, experiment in budgets.items():
         rows += _rows(experiment, budget=budget)
 
-    text = json.dumps(metrics, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    (out_dir / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    for name, of in [("metrics", metrics), ("headline", _headline(metrics, [*arms.statistics, *_named(budgets)]))]:
+        text = json.dumps(of, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+        (out_dir / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     write_rows(out_dir / "comparison.csv", rows)
     write_rows(out_dir / "differences.csv", difference_rows(arms.differences.values()))
     write_rows(out_dir / "effects.csv", difference_rows(arms.effects.values(), names=list(arms.effects)))
@@ -238,6 +241,7 @@ def compare_predictions(
                 "confidence": confidence,
                 "min_detectable": min_detectable,
                 "n_test": len(first.splits["test"].labels),
+                "computed_on": computed_on,
             },
             budget_verdicts={budget: verdict.verdict for budget, verdict in outcome.by_budget.items()},
             tuning=tuning,
@@ -256,6 +260,16 @@ def compare_predictions(
     if report:
         report(metrics, 0)
     return metrics
+
+
+def _headline(metrics: dict[str, float], arms: Sequence[str]) -> dict[str, float]:
+    """Of all metrics those by which one compares two versions of a project: `dvc metrics diff`, `dvc exp show`."""
+    names = {f"{arm}/test/macro_f1" for arm in arms} | {"guessing/macro_f1", "sweep/recommended_ratio"}
+    return {name: value for name, value in metrics.items() if name in names or name.startswith("verdict/")}
+
+
+def _named(budgets: Mapping[str, _Experiment]) -> list[str]:
+    return [f"{method}.{budget}" for budget, experiment in budgets.items() for method in experiment.statistics]
 
 
 def _rows(experiment: _Experiment, *, budget: str = "") -> list[dict[str, str | float | int]]:

@@ -167,7 +167,9 @@ were seen once, by the final predictions; no GAN, feature extractor or threshold
 </ul>
 </section>
 <footer>Made by leafsynth. Figures: <code>metrics.json</code>, <code>comparison.csv</code>,
-<code>differences.csv</code>, <code>effects.csv</code>, <code>recall.csv</code>.</footer>
+<code>differences.csv</code>, <code>effects.csv</code>, <code>recall.csv</code>.
+{% if c.method.computed_on %}<br>Computed on {{ c.method.computed_on }}; on another kind of machine the
+last digits differ, and with them what small trainings make of them.{% endif %}</footer>
 </main>
 </body>
 </html>

@@ -1,0 +1,68 @@
+"""What bytes depend on beside params.yaml and data: held fixed where it can be, recorded where it can't."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipeline import InputError, machine
+
+
+def test_threads_are_those_asked_for_whatever_the_environment_says():
+    code = (
+        "from pipeline.machine import fix_threads; fix_threads(3); import torch, numpy, threadpoolctl, json; "
+        "print(json.dumps([torch.get_num_threads(), *((p['internal_api'], p['num_threads']) for p in "
+        "threadpoolctl.threadpool_info())]))"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1", "OMP_DYNAMIC": "TRUE"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    of_torch, *pools = json.loads(done.stdout)
+    assert of_torch == 3
+    assert {api: number for api, number in pools} == {"openmp": 3, "openblas": 1}
+
+
+def test_results_of_one_machine_are_one_record(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        machine.write_record(tmp_path / name, "cpu")
+    record = machine.one_machine({name: tmp_path / name for name in "ab"})
+    assert record["packages"]["torch"] and record["cpu"]
+    assert machine.cpu_model() in machine.in_words(record) and "torch" in machine.in_words(record)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"cpu": "a CPU of another kind"}, "found real computed with cpu .* and classic with a CPU of another kind"),
+        ({"gpu": "a GPU", "cuda": "13"}, "computed with cuda None and classic with 13"),
+        ({"packages": {"torch": "2.99"}}, "computed with packages.torch .* and classic with 2.99"),
+    ],
+)
+def test_results_of_two_are_not_held_against_each_other(tmp_path, change, said):
+    for name in ("real", "classic"):
+        (tmp_path / name).mkdir()
+        machine.write_record(tmp_path / name, "cpu")
+    path = tmp_path / "classic" / machine.RECORD
+    record = json.loads(path.read_text())
+    changed = {**record, **change, "packages": {**record["packages"], **change.get("packages", {})}}
+    path.write_text(json.dumps(changed))
+    with pytest.raises(InputError, match=said):
+        machine.one_machine({name: tmp_path / name for name in ("real", "classic")})
+    path.unlink()
+    with pytest.raises(InputError, match="expected the record of the machine, found none"):
+        machine.one_machine({name: tmp_path / name for name in ("real", "classic")})
+
+
+def test_a_cpu_without_a_name_of_its_own_is_told_by_its_numbers(tmp_path, monkeypatch):
+    """A virtual machine may call every generation "AMD EPYC"."""
+    names = []
+    for model in (1, 17):
+        path = tmp_path / f"cpuinfo{model}"
+        path.write_text(f"vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: {model}\nmodel name\t: AMD EPYC\n")
+        monkeypatch.setattr(machine, "CPUINFO", path)
+        names.append(machine.cpu_model())
+    assert names == ["AMD EPYC (family 25, model 1)", "AMD EPYC (family 25, model 17)"]
