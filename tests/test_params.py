@@ -70,7 +70,7 @@ def write(root, tmp_path):
         (
             "filter_synthetic/enabled",
             False,
-            r"arms\.filtered: expected no arm on .*augmented_filtered .* got filtered, filtered_classic; remove",
+            r"arms\.filtered: expected no arm on .*_filtered .* got \['filtered', 'filtered_classic'\]; remove",
         ),
         ("train_gan/seed", KeyError, r"train_gan\.seed: expected a value, found none"),
         ("sweep_mixture/ratios", [], r"sweep_mixture\.ratios: .*at least 1.*got \[\]"),
@@ -85,7 +85,7 @@ def write(root, tmp_path):
         ("classes", ["Rust", "rust"], r"classes: expected names that differ by more"),
         ("classes", ["a/b", "rust"], r"got 'a/b'"),
         ("classes", ['x"; rm -rf ~ #', "rust"], r"expected letters"),
-        ("arms/real", KeyError, r"arms: expected the arm 'real'"),
+        ("arms/real", KeyError, r"arms: expected real, .* one of synthetic, .*add real to params"),
         (
             "arms/real",
             {"train": "data/arrays/test", "sampling": "natural", "augment": "none", "background": "keep"},
