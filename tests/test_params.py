@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import MATCHED_CONTROL, InputError, params, shown
 from pipeline.params import RECIPES, SHAPE, Params, load_params, read_values
+from pipeline.params_edit import edit_params
 
 ARM = {"train": "data/arrays/train", "sampling": "natural", "augment": "none", "background": "keep"}
 LONGEST = 500  # characters of a message, the file's path aside
@@ -417,6 +418,15 @@ def test_a_missing_file_and_a_folder(tmp_path):
         load_params(tmp_path / "params.yaml")
     with pytest.raises(InputError, match="found no file"):
         load_params(tmp_path)
+
+
+def test_an_edit_names_the_file_itself_and_leaves_no_other(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    for content, expected in [(text, r"device: expected 'auto'"), ("a: &a [*a]\n", r"line 1: .*inside itself")]:
+        path.write_text(content)
+        with pytest.raises(InputError, match=rf"{re.escape(str(path))}: {expected}"):
+            edit_params(path, {"device": "tpu"})
+        assert path.read_text() == content and list(tmp_path.iterdir()) == [path]
 
 
 def test_values_are_shown_short_and_on_one_line():
