@@ -1,28 +1,42 @@
-"""The typed sections of params.yaml: every key and every range, checked before any work starts.
+"""The typed sections of params.yaml: every key, every range and what must fit together, checked before any work starts.
 
-There are no defaults: params.yaml holds every value, so that what it says is what ran.
+There are no defaults: params.yaml holds every value, so that what it says is what ran. Nothing is converted either: a
+number in quotes is text, and `true` is no number. Bounds that no one should meet keep a slip of the finger from
+becoming a year of training.
+
+Every stage starts with this, so it loads neither numpy nor torch; what only they can tell is in `params_rules`.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
+import warnings
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from pipeline import InputError
+from pipeline import InputError, check_arms, shown
+from pipeline.params_reading import read_values
+
+# A class or an arm becomes part of file names; the longest is `.train_classifier@<arm>.json.partial`, of 255 bytes
+MOST_NAME_BYTES = 200
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Kimg = Annotated[float, Field(gt=0, le=1e6)]
+NotNegativeKimg = Annotated[float, Field(ge=0, le=1e6)]
+Rate = Annotated[float, Field(gt=0, le=10)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Steps = Annotated[int, Field(ge=1, le=10**7)]
+Batch = Annotated[int, Field(ge=2, le=2**16)]
+Images = Annotated[int, Field(ge=1, le=10**6)]
+Length = Annotated[int, Field(ge=1, le=4096)]
+Channels = Annotated[int, Field(ge=1, le=512)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Text = Annotated[str, Field(min_length=1, max_length=500)]
 Resolution = Literal[32, 64, 128, 256]
-Augmentation = Literal["color", "translation", "cutout"]
-Flip = Literal["horizontal", "vertical"]
 Launcher = Literal["none", "torchrun", "slurm"]
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -32,29 +46,77 @@ CLASS_NAME = re.compile(r"\w[\w.-]*")
 def _class_name(name: str) -> str:
     if not CLASS_NAME.fullmatch(name):
         raise ValueError(
-            f"expected letters, digits, '_', '-' or '.', got '{name}'; `leafsynth init` renames class folders so"
+            f"expected letters, digits, '_', '-' or '.', got {shown(name)}; `leafsynth init` renames class folders so"
+        )
+    if len(name.encode()) > MOST_NAME_BYTES:
+        raise ValueError(
+            f"expected at most {MOST_NAME_BYTES} bytes, since it becomes part of file names, got {len(name.encode())}: "
+            f"{shown(name)}; shorten it"
         )
     return name
 
 
+def _raw_dir(path: str) -> str:
+    parts = path.split("/")
+    plain = all(part not in ("", ".", "..") and "\\" not in part for part in parts)
+    if path != "data/sample" and not (plain and parts[:2] == ["data", "raw"] and len(parts) > 2):
+        raise ValueError(
+            f"expected data/sample, or a folder under data/raw/ such as data/raw/leaves, got {shown(path)}; "
+            "`leafsynth init PATH` brings a set there"
+        )
+    return path
+
+
+def _pattern(pattern: str) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(
+            f"expected a regular expression, got {shown(pattern)} ({error}); correct it, or set it to null"
+        ) from None
+    return pattern
+
+
+def _target(target: str) -> str:
+    if target != "largest" and not (
+        re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?x", target) and 1 <= float(target[:-1]) <= 100
+    ):
+        raise ValueError("largest, or a multiple of the largest class from 1x to 100x, such as 1.5x")
+    return target
+
+
+def _each_once(values: list) -> list:
+    if len(set(values)) < len(values):
+        raise ValueError(f"expected each entry once, got {shown(list(values))}; remove the second")
+    return values
+
+
 ClassName = Annotated[str, AfterValidator(_class_name)]
+Once = AfterValidator(_each_once)
+Seeds = Annotated[list[Seed], Field(min_length=1, max_length=100), Once]
+Augmentations = Annotated[list[Literal["color", "translation", "cutout"]], Field(max_length=10), Once]
+Flips = Annotated[list[Literal["horizontal", "vertical"]], Field(max_length=10), Once]
 
 
 class Section(BaseModel):
-    """A misspelled key is an error, and a checked section does not change."""
+    """A misspelled key is an error, nothing is converted, and a checked section does not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Data(Section):
-    raw_dir: str
-    rendered: list[Literal["sample"]]
+    raw_dir: Annotated[Text, AfterValidator(_raw_dir)]
+    rendered: Annotated[list[Literal["sample"]], Field(max_length=1)]
 
     @model_validator(mode="after")
     def _drawn_where_it_is_used(self) -> Data:
         wanted = ["sample"] if self.raw_dir == "data/sample" else []
         if self.rendered != wanted:
-            raise ValueError(f"expected rendered: {wanted} with raw_dir: {self.raw_dir}, got {self.rendered}")
+            raise ValueError(
+                f"expected rendered: {wanted} with raw_dir: {shown(self.raw_dir)}, got {shown(self.rendered)}"
+            )
         return self
 
 
@@ -69,7 +131,7 @@ class Arm(Section):
 
 class RenderSample(Section):
     img_resolution: Annotated[int, Field(ge=16, le=1024)]
-    class_counts: dict[ClassName, Count]
+    class_counts: dict[Literal["healthy", "rust", "scab", "blight"], Annotated[int, Field(ge=1, le=100_000)]]
     seed: Seed
 
 
@@ -79,44 +141,44 @@ class Split(Section):
     test_share: Share
     val_share: Share
     seed: Seed
-    groups_csv: str | None
-    group_pattern: str | None
+    groups_csv: Text | None
+    group_pattern: Annotated[Text, AfterValidator(_pattern)] | None
     near_duplicate_distance: Annotated[int, Field(ge=0, le=16)]
-    max_pixels: Count
-    min_images_per_class: Annotated[int, Field(ge=3)]
+    max_pixels: Annotated[int, Field(ge=1, le=10**10)]
+    min_images_per_class: Annotated[int, Field(ge=3, le=100_000)]
 
 
 class Gan(Section):
     """What train_gan and specialise_gan share; the arguments of `gan.training_loop.train`."""
 
     seed: Seed
-    total_kimg: Positive
-    batch_size: Annotated[int, Field(ge=2)]
+    total_kimg: Kimg
+    batch_size: Batch
     network: Literal["dcgan", "slides_conditional", "slides_unconditional"]
-    z_dim: Count
-    G_channels: Count
-    D_channels: Count
+    z_dim: Length
+    G_channels: Channels
+    D_channels: Channels
     G_conditioning: Literal["none", "embedding", "concat", "batch_norm"]
     D_conditioning: Literal["none", "concat", "projection"]
     spectral_norm: bool
-    G_lr: Positive
-    D_lr: Positive
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
-    D_steps: Count
+    G_lr: Rate
+    D_lr: Rate
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)]  # from a list; the numbers in it stay strict
+    D_steps: Annotated[int, Field(ge=1, le=100)]
     loss: Literal["nonsaturating", "hinge", "least_squares", "wasserstein"]
-    r1_gamma: NotNegative
-    r1_interval: Count
-    gradient_penalty: NotNegative
-    lecam: NotNegative
-    lecam_from_kimg: NotNegative
-    augmentation: list[Augmentation]
+    r1_gamma: Weight
+    r1_interval: Annotated[int, Field(ge=1, le=10_000)]
+    gradient_penalty: Weight
+    lecam: Weight
+    lecam_from_kimg: NotNegativeKimg
+    augmentation: Augmentations
     augment_p: Annotated[float, Field(ge=0, le=1)] | Literal["adaptive"]
-    ada_target: Annotated[float, Field(gt=0, lt=1)]
-    ada_kimg: Positive
-    flips: list[Flip]
-    ema_half_life_kimg: Positive
-    ema_rampup: Positive | None
-    preview_kimg: Positive
+    ada_target: Share
+    ada_kimg: Kimg
+    flips: Flips
+    ema_half_life_kimg: Kimg
+    ema_rampup: Annotated[float, Field(gt=0, le=100)] | None
+    preview_kimg: Kimg
     precision: Precision
 
     @model_validator(mode="after")
@@ -128,17 +190,36 @@ class Gan(Section):
             )
         return self
 
+    @property
+    def G_sees_labels(self) -> bool:
+        """Whether G can be told which class to draw."""
+        return self.network == "slides_conditional" or (self.network == "dcgan" and self.G_conditioning != "none")
 
-class TrainGan(Gan):
-    transition_kimg: tuple[NotNegative, NotNegative] | None
+    @property
+    def D_sees_labels(self) -> bool:
+        """Whether D is told which class it looks at."""
+        return self.network == "slides_conditional" or (self.network == "dcgan" and self.D_conditioning != "none")
+
+
+class Launched(Section):
+    """A stage that can run as several processes."""
+
     launcher: Launcher
-    num_processes: Count
+    num_processes: Annotated[int, Field(ge=1, le=1024)]
+
+
+class TrainGan(Gan, Launched):
+    transition_kimg: Annotated[tuple[NotNegativeKimg, NotNegativeKimg], Field(strict=False)] | None
 
     @model_validator(mode="after")
     def _in_order(self) -> TrainGan:
         if self.transition_kimg is not None and self.transition_kimg[0] >= self.transition_kimg[1]:
             raise ValueError(
                 f"expected transition_kimg as [begin, end] with begin below end, got {list(self.transition_kimg)}"
+            )
+        if self.transition_kimg is not None and not (self.G_sees_labels or self.D_sees_labels):
+            raise ValueError(
+                f"expected transition_kimg of null with networks that see no label, got {list(self.transition_kimg)}"
             )
         if self.batch_size % self.num_processes:
             raise ValueError(
@@ -149,7 +230,7 @@ class TrainGan(Gan):
 
 class SpecialiseGan(Gan):
     init: Literal["joint", "scratch"]
-    freeze_D: Annotated[int, Field(ge=0)]
+    freeze_D: Annotated[int, Field(ge=0, le=100)]
 
     @model_validator(mode="after")
     def _something_to_freeze(self) -> SpecialiseGan:
@@ -160,25 +241,23 @@ class SpecialiseGan(Gan):
         return self
 
 
-class Generate(Section):
-    target: Count | Annotated[str, Field(pattern=r"^(largest|\d+(\.\d+)?x)$")]
+class Generate(Launched):
+    target: Images | Annotated[str, AfterValidator(_target)]
     seed: Seed
     truncation: Annotated[float, Field(gt=0, le=2)]
-    launcher: Launcher
-    num_processes: Count
 
 
 class Classifier(Section):
-    model: str
-    weights: str | None
-    input_size: Annotated[int, Field(ge=16)] | None
-    steps: Count
-    batch_size: Annotated[int, Field(ge=2)]
+    model: Text
+    weights: Text | None
+    input_size: Annotated[int, Field(ge=16, le=2048)] | None
+    steps: Steps
+    batch_size: Batch
     optimiser: Literal["sgd", "adamw"]
-    lr: Positive
-    weight_decay: Annotated[float, Field(ge=0)]
+    lr: Rate
+    weight_decay: Annotated[float, Field(ge=0, le=10)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    eval_every: Count
+    eval_every: Steps
 
 
 class TrainExtractor(Classifier):
@@ -188,15 +267,11 @@ class TrainExtractor(Classifier):
 
 
 class Assess(TrainExtractor):
-    extractors: Annotated[list[Literal["leaf", "random", "inception", "dinov2"]], Field(min_length=1)]
-    inception_weights: str | None
-    dinov2_weights: str | None
-
-    @model_validator(mode="after")
-    def _each_once(self) -> Assess:
-        if len(set(self.extractors)) < len(self.extractors):
-            raise ValueError(f"expected each of extractors once, got {self.extractors}")
-        return self
+    extractors: Annotated[
+        list[Literal["leaf", "random", "inception", "dinov2"]], Field(min_length=1, max_length=10), Once
+    ]
+    inception_weights: Text | None
+    dinov2_weights: Text | None
 
 
 class AcceptanceRules(Section):
@@ -212,51 +287,74 @@ class AcceptanceRules(Section):
 class FilterSynthetic(TrainExtractor):
     enabled: bool
     rules: AcceptanceRules
-    max_candidates_factor: Annotated[float, Field(ge=1)]
+    max_candidates_factor: Annotated[float, Field(ge=1, le=10_000)]
     when_starving: Literal["fail", "fill"]
 
 
 class TrainClassifier(Classifier):
-    seeds: Annotated[list[Seed], Field(min_length=1)]
+    seeds: Seeds
 
 
 class SganSetting(Section):
-    lr: Positive
+    lr: Rate
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    input_noise: NotNegative
+    input_noise: Annotated[float, Field(ge=0, le=100)]
 
 
 class TrainSgan(Section):
-    seeds: Annotated[list[Seed], Field(min_length=1)]
-    tuning: Annotated[list[SganSetting], Field(min_length=1)]
-    steps: Count
-    batch_size: Annotated[int, Field(ge=2)]
-    z_dim: Count
+    seeds: Seeds
+    tuning: Annotated[list[SganSetting], Field(min_length=1, max_length=50)]
+    steps: Steps
+    batch_size: Batch
+    z_dim: Length
     img_resolution: Literal[32, 64]
-    channels: Annotated[int, Field(ge=4)]
-    unlabelled_weight: NotNegative
-    consistency_weight: NotNegative
+    channels: Annotated[int, Field(ge=4, le=512)]
+    unlabelled_weight: Weight
+    consistency_weight: Weight
     consistency_confidence: Annotated[float, Field(ge=0, lt=1)]
     views: Literal["none", "leaf"]
-    flips: list[Flip]
-    eval_every: Count
+    flips: Flips
+    eval_every: Steps
 
 
 class SweepMixture(Section):
-    ratios: Annotated[list[Annotated[float, Field(gt=0, le=20)]], Field(min_length=1)]
+    ratios: Annotated[list[Annotated[float, Field(gt=0, le=20)]], Field(min_length=1, max_length=20), Once]
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> SweepMixture:
+        names = [f"{ratio:g}" for ratio in self.ratios]  # as the mixtures are called
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected ratios that differ in their first six digits, got {shown(self.ratios)}")
+        return self
 
 
 class StudyMinority(Section):
     class_name: ClassName | None
     seed: Seed
-    total_kimg: Positive
+    total_kimg: Kimg
 
 
 class Compare(Section):
     seed: Seed
-    resamples: Annotated[int, Field(ge=100)]
+    resamples: Annotated[int, Field(ge=100, le=200_000)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     min_detectable: Share
+
+
+# What the verdict and its effects take for granted of the arms that they know by name: train, sampling, augment,
+# background. Two of them that are compared differ in one of these.
+RECIPES = {
+    "real": ("data/arrays/train", "natural", "none", "keep"),
+    "balanced": ("data/arrays/train", "balanced", "none", "keep"),
+    "classic": ("data/arrays/train", "balanced", "classic", "keep"),
+    "synthetic": ("data/arrays/augmented", "balanced", "none", "keep"),
+    "synthetic_classic": ("data/arrays/augmented", "balanced", "classic", "keep"),
+    "filtered": ("data/arrays/augmented_filtered", "balanced", "none", "keep"),
+    "filtered_classic": ("data/arrays/augmented_filtered", "balanced", "classic", "keep"),
+    "classic_masked": ("data/arrays/train", "balanced", "classic", "mask"),
+}
+# What specialise_gan takes from the joint model with `init: joint`
+SHAPE = ("network", "z_dim", "G_channels", "D_channels", "G_conditioning", "D_conditioning", "spectral_norm")
 
 
 class Params(Section):
@@ -264,11 +362,11 @@ class Params(Section):
 
     device: Literal["auto", "cpu", "cuda"]
     threads: Annotated[int, Field(ge=1, le=256)]
-    classes: Annotated[list[ClassName], Field(min_length=2)]
+    classes: Annotated[list[ClassName], Field(min_length=2, max_length=500), Once]
     data: Data
-    arms: dict[ClassName, Arm]
-    label_budgets: Annotated[list[Count], Field(min_length=1)]
-    minority_counts: list[Count]
+    arms: Annotated[dict[ClassName, Arm], Field(max_length=50)]
+    label_budgets: Annotated[list[Images], Field(min_length=1, max_length=20), Once]
+    minority_counts: Annotated[list[Images], Field(max_length=20), Once]
     render_sample: RenderSample
     split: Split
     train_extractor: TrainExtractor
@@ -284,29 +382,63 @@ class Params(Section):
     compare: Compare
 
     @model_validator(mode="after")
-    def _consistent(self) -> Params:
-        for key, values in [
-            ("classes", self.classes),
-            ("label_budgets", self.label_budgets),
-            ("minority_counts", self.minority_counts),
-            ("sweep_mixture.ratios", self.sweep_mixture.ratios),
-        ]:
-            if len(set(values)) < len(values):
-                raise ValueError(f"{key}: expected each entry once, got {values}")
-        folded = {name.casefold() for name in self.classes}
-        if len(folded) < len(self.classes):
+    def _names(self) -> Params:
+        for key, names in [("classes", self.classes), ("arms", list(self.arms))]:
+            if len({name.casefold() for name in names}) < len(names):
+                raise ValueError(
+                    f"{key}: expected names that differ by more than upper and lower case, got {shown(names)}"
+                )
+        if self.study_minority.class_name not in (None, *self.classes):
             raise ValueError(
-                f"classes: expected names that differ by more than upper and lower case, got {self.classes}"
+                f"study_minority.class_name: expected null or one of {shown(self.classes)}, got "
+                f"{shown(self.study_minority.class_name)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _arms(self) -> Params:
+        check_arms(self.arms)
+        filtered = [name for name, arm in self.arms.items() if arm.train == "data/arrays/augmented_filtered"]
+        if filtered and not self.filter_synthetic.enabled:
+            raise ValueError(
+                f"arms.{filtered[0]}: expected no arm on data/arrays/augmented_filtered with filter_synthetic.enabled: "
+                f"false, got {shown(filtered)}; remove them, or set it to true"
+            )
+        for name, recipe in RECIPES.items():
+            if name not in self.arms:
+                continue
+            for key, value in zip(("train", "sampling", "augment", "background"), recipe, strict=True):
+                if (got := getattr(self.arms[name], key)) != value:
+                    raise ValueError(
+                        f"arms.{name}.{key}: expected {value}, since the verdict or an effect compares with this arm, "
+                        f"got '{got}'; give an arm with another {key} a name of its own"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _sample(self) -> Params:
+        if self.data.raw_dir != "data/sample":
+            return self
+        counts = self.render_sample.class_counts
+        for name in self.classes:
+            if name not in counts:
+                raise ValueError(
+                    f"classes: expected classes of render_sample.class_counts with data.raw_dir: data/sample, got "
+                    f"{shown(name)}; add it there, or set data.raw_dir to a set that has it"
+                )
+            if counts[name] < self.split.min_images_per_class:
+                raise ValueError(
+                    f"render_sample.class_counts.{name}: expected at least split.min_images_per_class "
+                    f"({self.split.min_images_per_class}), got {counts[name]}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _no_judge_of_its_own(self) -> Params:
         if self.train_extractor.seed in (self.assess.seed, self.assess.seed + 1):
             raise ValueError(
                 "train_extractor.seed: expected neither assess.seed nor the next, so that no GAN is judged by the "
                 f"classifier that it was chosen by, got {self.train_extractor.seed}"
-            )
-        if self.study_minority.class_name not in (None, *self.classes):
-            raise ValueError(
-                f"study_minority.class_name: expected null or one of {self.classes}, got "
-                f"'{self.study_minority.class_name}'"
             )
         judges = [self.assess.seed, self.assess.seed + 1, *self.train_classifier.seeds]
         if self.filter_synthetic.seed in (self.train_extractor.seed, *judges):
@@ -315,22 +447,40 @@ class Params(Section):
                 "train_classifier.seeds, so that no image is chosen by a classifier that judges it before or after, "
                 f"got {self.filter_synthetic.seed}"
             )
-        filtered = [name for name, arm in self.arms.items() if arm.train == "data/arrays/augmented_filtered"]
-        if filtered and not self.filter_synthetic.enabled:
+        return self
+
+    @model_validator(mode="after")
+    def _networks(self) -> Params:
+        for section, gan in (("train_gan", self.train_gan), ("specialise_gan", self.specialise_gan)):
+            if gan.network != "dcgan" and self.split.img_resolution != 256:
+                raise ValueError(
+                    f"split.img_resolution: expected 256 for the networks of the slides, got "
+                    f"{self.split.img_resolution}; set it in params.yaml, or set {section}.network to dcgan"
+                )
+        if self.specialise_gan.init == "joint":
+            for key in SHAPE:
+                own, joint = getattr(self.specialise_gan, key), getattr(self.train_gan, key)
+                if own != joint:
+                    raise ValueError(
+                        f"specialise_gan.{key}: expected train_gan's {joint} with init: joint, which goes on from that "
+                        f"model, got {own}; set both to the same, or init to scratch"
+                    )
+        for section, launched in (("train_gan", self.train_gan), ("generate", self.generate)):
+            if launched.launcher == "none" and launched.num_processes > 1:
+                raise ValueError(
+                    f"{section}.num_processes: expected 1 with launcher: none, got {launched.num_processes}; set "
+                    f"{section}.launcher to torchrun or slurm"
+                )
+        if self.minority_counts and not self.train_gan.G_sees_labels:
             raise ValueError(
-                f"arms.{filtered[0]}: expected no arm on data/arrays/augmented_filtered with filter_synthetic.enabled: "
-                f"false, got {', '.join(filtered)}; remove them, or set it to true"
+                "minority_counts: expected [] where train_gan's generator sees no label, since it cannot be asked for "
+                f"the one class, got {shown(self.minority_counts)}; set train_gan.G_conditioning or network"
             )
-        for needed in ("real", "balanced", "classic"):
-            if needed not in self.arms:
-                raise ValueError(
-                    f"arms: expected the arm '{needed}', which the verdict compares with, got {list(self.arms)}"
-                )
-            if self.arms[needed].background != "keep":
-                raise ValueError(
-                    f"arms.{needed}.background: expected keep, since the verdict compares with this arm, got "
-                    f"'{self.arms[needed].background}'; give the arm with another background a name of its own"
-                )
+        if self.train_sgan.img_resolution > self.split.img_resolution:
+            raise ValueError(
+                f"train_sgan.img_resolution: expected at most split.img_resolution ({self.split.img_resolution}), "
+                f"since images are averaged down to it, got {self.train_sgan.img_resolution}"
+            )
         return self
 
 
@@ -338,35 +488,77 @@ def load_params(path: str | Path) -> Params:
     """Read and check params.yaml.
 
     Raises:
-        InputError: The file is missing or not YAML, or a value is out of its range; names the key.
+        InputError: The file is missing or not YAML, or a value is out of its range; names the key or the line.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"{path}: expected the pipeline's parameters here, found no file; run this from the project's root."
-        )
-    try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        where = f" in line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
-        raise InputError(f"{path}: expected YAML, found a syntax error{where}; mend it.") from error
+    values = read_values(path)
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{path}: {_sentence(error)}") from error
+        raise InputError(f"{path}: {_sentence(error, values)}") from error
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, values: dict[str, Any]) -> str:
     """The first problem as `key: what was expected, got what`."""
-    first = error.errors()[0]
-    key = ".".join(
-        str(part) for part in first["loc"] if not str(part).startswith(("constrained", "function", "int", "str"))
-    )
+    problems = error.errors(include_url=False)
+    # A misspelled key lacks under its right name too: that it is there is the better news
+    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+    path = _path(first, values)
+    key = ".".join(part if re.fullmatch(r"[\w.-]{1,80}", part) else shown(part) for part in map(str, path))
     if first["type"] == "missing":
         return f"{key}: expected a value, found none; add the key."
     if first["type"] == "extra_forbidden":
-        return f"{key}: not a known key; check its spelling."
-    message = first["msg"].removeprefix("Value error, ")
+        lacking = [str(p["loc"][-1]) for p in problems if p["type"] == "missing" and p["loc"][:-1] == first["loc"][:-1]]
+        near = difflib.get_close_matches(str(path[-1]), lacking, n=1)
+        return f"{key}: not a known key; {f'write {near[0]}' if near else 'check its spelling, or remove it'}."
     if first["type"] == "value_error":
+        message = str(first["ctx"]["error"]).rstrip(".")
         return f"{key}: {message}." if key else f"{message}."
-    return f"{key}: {message[0].lower()}{message[1:]}, got {first['input']!r}; correct it."
+    # Of what may be of several kinds, each kind has a problem of its own
+    ways = dict.fromkeys(_expected(problem) for problem in problems if _path(problem, values) == path)
+    return f"{key}: expected {' or '.join(ways)}, got {shown(first['input'])}; correct it."
+
+
+def _path(problem: Any, values: Any) -> tuple[str | int, ...]:
+    """A problem's keys and indices, without what pydantic adds: which kind of a union, that it is a key."""
+    path: list[str | int] = []
+    at = values
+    for part in problem["loc"]:
+        there = part in at if isinstance(at, dict) else isinstance(at, list) and isinstance(part, int)
+        if there:
+            at = at[part] if isinstance(at, dict) or part < len(at) else None
+        elif problem["type"] != "missing":
+            break
+        path.append(part)
+    return tuple(path)
+
+
+_EXPECTED = {
+    "model_type": "a section with keys",
+    "dict_type": "a section with keys",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "greater_than": "a number greater than {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number less than {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "literal_error": "{expected}",
+    "too_short": "at least {min_length} entries",
+    "too_long": "at most {max_length} entries",
+    "string_too_short": "text",
+    "string_too_long": "at most {max_length} characters",
+    "missing": "{count} entries",
+}
+
+
+def _expected(problem: Any) -> str:
+    if problem["type"] == "value_error":  # of one kind among several
+        return str(problem["ctx"]["error"])
+    if problem["type"] in _EXPECTED:
+        return _EXPECTED[problem["type"]].format_map(problem.get("ctx", {}))
+    return problem["msg"][0].lower() + problem["msg"][1:]

@@ -16,7 +16,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ruamel.yaml.util import load_yaml_guess_indent
 
 from pipeline import InputError
-from pipeline.params import load_params
+from pipeline.params import load_params, read_values
 
 # What some YAML reader takes for a bool or null where it stands bare (PyYAML: YAML 1.1)
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"}
@@ -36,10 +36,14 @@ def edit_params(path: str | Path, changes: dict[str, Any]) -> None:
         InputError: A section is missing, or the result breaks a rule of `pipeline.params`; the file is as before.
     """
     path = Path(path)
+    read_values(path)  # `edited` has no sentence for what is no plain YAML
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(edited(path.read_text(encoding="utf-8"), changes), encoding="utf-8")
-        load_params(partial)
+        try:
+            load_params(partial)
+        except InputError as error:
+            raise InputError(str(error).replace(str(partial), str(path), 1)) from error
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

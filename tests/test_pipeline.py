@@ -28,7 +28,7 @@ SHRUNKEN = {
     "render_sample": {"img_resolution": 48, "class_counts": {"healthy": 24, "rust": 14, "scab": 10, "blight": 8}},
     "split": {"img_resolution": 32},
     "train_gan": {"total_kimg": 0.064, "preview_kimg": 0.032, "batch_size": 8, "G_channels": 4, "D_channels": 4},
-    "specialise_gan": {"total_kimg": 0.016, "preview_kimg": 0.016, "batch_size": 8},
+    "specialise_gan": {"total_kimg": 0.016, "preview_kimg": 0.016, "batch_size": 8, "G_channels": 4, "D_channels": 4},
     "train_extractor": {"steps": 4, "eval_every": 2, "batch_size": 8},
     # A GAN of 8 steps draws nothing that a teacher of 4 would know: of the rules the one that no such image breaks
     "filter_synthetic": {"steps": 4, "eval_every": 2, "batch_size": 8, "rules": {**NO_RULES, "copies": 0.9}},

@@ -45,7 +45,7 @@ SHRUNKEN = {
     "threads": 1,
     "train_gan": {"total_kimg": 0.08, "preview_kimg": 0.024, "batch_size": 8, "G_channels": 4, "D_channels": 4,
                   "augment_p": "adaptive", "lecam": 0.3, "lecam_from_kimg": 0.03, "transition_kimg": [0.02, 0.06]},
-    "specialise_gan": {"total_kimg": 0.06, "preview_kimg": 0.024, "batch_size": 8},
+    "specialise_gan": {"total_kimg": 0.06, "preview_kimg": 0.024, "batch_size": 8, "G_channels": 4, "D_channels": 4},
     "train_classifier": {"steps": 6, "eval_every": 4, "batch_size": 4, "seeds": [0, 1]},
     "train_sgan": {"steps": 5, "eval_every": 3, "batch_size": 4, "seeds": [0, 1], "channels": 4},
     "filter_synthetic": {"steps": 4, "eval_every": 4, "batch_size": 4, "max_candidates_factor": 2,

@@ -39,6 +39,7 @@ SMALL = {
     "classes": CLASSES,
     "train_gan": {"total_kimg": 99, "preview_kimg": 0.016, "batch_size": 8, "precision": "fp32", "z_dim": 8,
                   "G_channels": 4, "D_channels": 4},
+    "specialise_gan": {"z_dim": 8, "G_channels": 4, "D_channels": 4},
     "train_classifier": {"steps": 4, "eval_every": 2, "batch_size": 6, "seeds": [0, 1]},
     "sweep_mixture": {"ratios": [1, 0.5]},
     "study_minority": {"class_name": None, "total_kimg": 0.032},

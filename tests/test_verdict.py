@@ -11,7 +11,6 @@ from pipeline.measure.verdict import (
     MIN_UNITS,
     choose_candidate,
     class_sentence,
-    controls_missing,
     decide,
     minority_classes,
     sentence,
@@ -88,7 +87,6 @@ def test_a_handful_of_images_decides_nothing():
 def test_matched_control_must_be_there():
     with pytest.raises(ValueError, match="balanced"):
         decide({"real": interval(UP)}, matched="balanced")
-    assert controls_missing(["real", "classic", "synthetic"]) == ["balanced"]
 
 
 def test_candidate_is_the_gan_arm_that_is_best_on_val():

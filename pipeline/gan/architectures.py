@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from pipeline import InputError
 from pipeline.gan.networks import Discriminator, Generator
 from pipeline.gan.slides import SlidesDiscriminator, SlidesGenerator
 
@@ -55,6 +56,23 @@ SHAPE = (
 def build(config: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
     """G and D of a config (`classes` and `SHAPE`), with fresh weights."""
     return NETWORKS[config["network"]](config)
+
+
+def check_freeze_D(D: nn.Module, freeze_D: int, *, stage: str) -> None:
+    """Refuse to freeze more layers than there are.
+
+    Args:
+        D: Of `build`.
+        freeze_D: Layers, from the image down.
+        stage: Section of params.yaml, for the message.
+
+    Raises:
+        InputError: D has fewer.
+    """
+    if freeze_D > len(D.convs):
+        raise InputError(
+            f"{stage}.freeze_D: expected at most D's {len(D.convs)} layers, got {freeze_D}; set it in params.yaml."
+        )
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from pipeline import InputError
-from pipeline.gan.architectures import NETWORKS, SHAPE, build
+from pipeline.gan.architectures import NETWORKS, SHAPE, build, check_freeze_D
 from pipeline.gan.augment import ADA_INTERVAL, adapt, augment
 from pipeline.gan.capture import capture
 from pipeline.gan.checkpoint import Model, save_model
@@ -180,11 +180,7 @@ def train(
     G = G.to(device, memory_format=torch.channels_last).train()
     D = D.to(device, memory_format=torch.channels_last).train()
     G_ema = copy.deepcopy(G).eval().requires_grad_(False)
-    if freeze_D > len(D.convs):
-        raise InputError(
-            f"{description.split('@')[0]}.freeze_D: expected at most D's {len(D.convs)} layers, got {freeze_D}; "
-            "set it in params.yaml."
-        )
+    check_freeze_D(D, freeze_D, stage=description.split("@")[0])
     for layer in D.convs[:freeze_D]:
         layer.requires_grad_(False)
     D_trained = [weight for weight in D.parameters() if weight.requires_grad]

@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from pipeline import InputError
+from pipeline import InputError, shown
 from pipeline.learn.trained import PixelInput
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's pretrained weights
@@ -40,13 +40,7 @@ def build_classifier(
     Raises:
         InputError: Unknown model, weights that are not there or do not fit, a size it cannot take.
     """
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:3]
-        raise InputError(
-            f"model: expected a torchvision classifier, found '{name}'; near it are {', '.join(near)}, "
-            "and torchvision.models.list_models() names all."
-        )
+    _check_name(name)
     network = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
     if weights is not None:
         _load_fitting(network, _read_weights(name, weights), num_classes, weights)
@@ -56,6 +50,47 @@ def build_classifier(
     model = nn.Sequential(PixelInput(IMAGENET_MEAN, IMAGENET_STD, input_size), network)
     _try_size(model, name, img_resolution)
     return model.to(memory_format=torch.channels_last)
+
+
+def check_classifier(
+    name: str, *, num_classes: int, weights: str | None, input_size: int | None, img_resolution: int
+) -> None:
+    """Refuse what `build_classifier` would refuse, in a fraction of its time; less what only a download can tell.
+
+    Args:
+        name: As of `build_classifier`, like all that follow.
+        num_classes: K.
+        weights: None, a name of torchvision's, or a local file.
+        input_size: Side that the network sees, pixels, or None.
+        img_resolution: Side of the images, pixels.
+
+    Raises:
+        InputError: As `build_classifier`.
+    """
+    _check_name(name)
+    given = None if weights is None else _given_weights(name, weights)
+    state = read_state_dict(given) if isinstance(given, Path) else None  # torchvision's own fit
+
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):  # shapes alone: nothing is drawn or computed
+                network = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+        except NotImplementedError:  # regnets reckon with a number that the meta device does not hold
+            network = torchvision.models.get_model(name, weights=None, num_classes=num_classes).to("meta")
+    if state is not None:
+        _fitting(network, state, num_classes, weights)
+    with torch.device("meta"):
+        _try_size(nn.Sequential(PixelInput(IMAGENET_MEAN, IMAGENET_STD, input_size), network), name, img_resolution)
+
+
+def _check_name(name: str) -> None:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:3]
+        raise InputError(
+            f"model: expected a torchvision classifier, found {shown(name)}; near it are {', '.join(near)}, "
+            "and torchvision.models.list_models() names all."
+        )
 
 
 def _try_size(model: nn.Module, name: str, img_resolution: int) -> None:
@@ -70,23 +105,37 @@ def _try_size(model: nn.Module, name: str, img_resolution: int) -> None:
         ) from error
 
 
-def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
+def weights_file(weights: str) -> Path | None:
+    """The file that `weights` names, or None where it is a name of torchvision's."""
     path = Path(weights)
-    if path.suffix in (".pth", ".pt", ".safetensors") or len(path.parts) > 1:
-        return read_state_dict(path)
+    return path if path.suffix in (".pth", ".pt", ".safetensors") or len(path.parts) > 1 else None
+
+
+def _given_weights(name: str, weights: str) -> Path | torchvision.models.WeightsEnum:
+    """A local file, which need not be there, or torchvision's own."""
+    path = weights_file(weights)
+    if path is not None:
+        return path
     known = torchvision.models.get_model_weights(name).__members__
     if weights not in known:
         raise InputError(
             f"weights: expected null, one of {sorted(known)} for '{name}', or the path of a .pth or "
-            f".safetensors file, found '{weights}'; mend it in params.yaml."
+            f".safetensors file, found {shown(weights)}; mend it in params.yaml."
         )
+    return known[weights]
+
+
+def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
+    given = _given_weights(name, weights)
+    if isinstance(given, Path):
+        return read_state_dict(given)
     try:
-        return known[weights].get_state_dict(progress=False, check_hash=True, weights_only=True)
+        return given.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:  # no network; a file that is not what its name says
         raise InputError(
             f"weights: expected to download '{weights}' of '{name}', found no way to ({error}); fetch "
-            f"{known[weights].url} where there is a network, put it at "
-            f"weights/{known[weights].url.rsplit('/', 1)[-1]} in this project and set `weights` to that path, "
+            f"{given.url} where there is a network, put it at "
+            f"weights/{given.url.rsplit('/', 1)[-1]} in this project and set `weights` to that path, "
             "or to null to train from scratch."
         ) from error
 
@@ -125,7 +174,12 @@ def read_state_dict(path: str | Path, *, key: str = "weights") -> dict[str, Tens
 
 
 def _load_fitting(network: nn.Module, state: dict[str, Tensor], num_classes: int, source: str) -> None:
-    """Load all but a last layer of another number of classes, which differs in its first dimension alone."""
+    """Load all but a last layer of another number of classes."""
+    network.load_state_dict(_fitting(network, state, num_classes, source), strict=False)
+
+
+def _fitting(network: nn.Module, state: dict[str, Tensor], num_classes: int, source: str) -> dict[str, Tensor]:
+    """All but a last layer of another number of classes, which differs in its first dimension alone."""
     own = network.state_dict()
     # neither has a say: auxiliary heads that this network is without, and batch counts of very old files
     lacking = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
@@ -145,4 +199,4 @@ def _load_fitting(network: nn.Module, state: dict[str, Tensor], num_classes: int
                 f"weights: expected '{key}' of shape {tuple(tensor.shape)} in {source}, found "
                 f"{tuple(state[key].shape)}; give weights of the same `model`."
             )
-    network.load_state_dict(fitting, strict=False)
+    return fitting

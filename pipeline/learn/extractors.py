@@ -29,6 +29,12 @@ from pipeline.learn.trained import PREDICT_BATCH, PixelInput, to_pixels
 
 DINOV2, DINOV2_SIZE = "vit_small_patch14_dinov2", 224  # px: of which 14 a patch
 
+# name in params.yaml -> the optional module it needs, and the package that has it
+PACKAGES = {
+    "inception": ("torch_fidelity.feature_extractor_inceptionv3", "torch-fidelity"),
+    "dinov2": ("timm", "timm"),
+}
+
 # Of the classifier of train and (N, H, W, 3) uint8 images, N of 1 or more: (N, D) float32
 Extract = Callable[[nn.Module, np.ndarray], np.ndarray]
 
@@ -64,6 +70,27 @@ def build_extractors(
     return {name: EXTRACTORS[name](weights.get(name), device) for name in extractors}
 
 
+def check_extractors(
+    extractors: list[str], *, inception_weights: str | None = None, dinov2_weights: str | None = None
+) -> None:
+    """Refuse what `build_extractors` would refuse, less what only a download can tell.
+
+    Args:
+        extractors: As of `build_extractors`, like the others.
+        inception_weights: A file or None.
+        dinov2_weights: A file or None.
+
+    Raises:
+        InputError: As `build_extractors`.
+    """
+    weights = {"inception": inception_weights, "dinov2": dinov2_weights}
+    for name in extractors:
+        if weights.get(name) is not None:
+            EXTRACTORS[name](weights[name], "cpu")
+        elif name in PACKAGES:
+            _optional(name, *PACKAGES[name])
+
+
 def _leaf(weights: str | None, device: str) -> Extract:
     return penultimate_features
 
@@ -74,7 +101,7 @@ def _random(weights: str | None, device: str) -> Extract:
 
 
 def _inception(weights: str | None, device: str) -> Extract:
-    package = _optional("inception", "torch_fidelity.feature_extractor_inceptionv3", "torch-fidelity")
+    package = _optional("inception", *PACKAGES["inception"])
     state, source = _weights("inception_weights", weights, package.URL_INCEPTION_V3, hashed=True)
     # The package reads weights with the unsafe kind of torch.load: it gets bytes that were written here
     buffer = io.BytesIO()
@@ -89,7 +116,7 @@ def _inception(weights: str | None, device: str) -> Extract:
 
 
 def _dinov2(weights: str | None, device: str) -> Extract:
-    timm = _optional("dinov2", "timm", "timm")
+    timm = _optional("dinov2", *PACKAGES["dinov2"])
     url = timm.models.get_pretrained_cfg(DINOV2).url
     state, source = _weights("dinov2_weights", weights, url, hashed=False)
     with torch.random.fork_rng(devices=[]):

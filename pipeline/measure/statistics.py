@@ -48,8 +48,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
+from pipeline import REFERENCES
+
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
-REFERENCES = ("real", "balanced", "classic")
 PRIOR_DOF = 4  # what the other classes' seeds are worth beside a class's own
 POWER = 0.8
 

@@ -16,18 +16,11 @@ controls outweighs that: how often a verdict is false, the choice included, is i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from pipeline.measure.statistics import REFERENCES, Interval
-
-# GAN arm → the control that differs from it by the synthetic images alone.
-MATCHED_CONTROL = {
-    "synthetic": "balanced",
-    "synthetic_classic": "classic",
-    "filtered": "balanced",
-    "filtered_classic": "classic",
-}
+from pipeline import MATCHED_CONTROL
+from pipeline.measure.statistics import Interval
 
 # Where all of n images (or groups) change in one direction, a two-sided sign test gives p = 2 / 2^n, which is
 # under .05 from 6 on. With fewer no interval can be trusted, however narrow it comes out.
@@ -277,11 +270,6 @@ def sgan_sentence(verdicts: Mapping[str, Verdict], scores: Mapping[str, Interval
         f"classic augmentation (`supervised_classic`). {'; '.join(parts)} "
         f"({_percent(confidence)} intervals, {_count(first.n_test, 'test image')}, {_count(first.n_seeds, 'seed')})."
     )
-
-
-def controls_missing(arms: Sequence[str]) -> list[str]:
-    """Controls without which no verdict can be given."""
-    return [c for c in REFERENCES if c not in arms]
 
 
 def _percent(share: float) -> str:

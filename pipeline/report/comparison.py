@@ -14,13 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline import InputError
+from pipeline import MATCHED_CONTROL, REFERENCES, InputError, check_arms
 from pipeline.measure.calibration import brier, calibration_floor, expected_calibration_error, reliability
 from pipeline.measure.effects import EFFECTS, effects_among
 from pipeline.measure.guessing import guessing_macro_f1
 from pipeline.measure.statistics import (
     METRICS,
-    REFERENCES,
     ArmStatistics,
     Interval,
     compare_arms,
@@ -29,11 +28,9 @@ from pipeline.measure.statistics import (
 )
 from pipeline.measure.verdict import (
     LABELS,
-    MATCHED_CONTROL,
     Verdict,
     choose_candidate,
     class_sentence,
-    controls_missing,
     decide,
     minority_classes,
     sentence,
@@ -167,7 +164,7 @@ def compare_predictions(
         InputError: A file is missing or malformed, or the arms cannot be compared fairly.
     """
     classes = list(classes)
-    _check_arms(list(classifier_dirs))
+    check_arms(list(classifier_dirs))
     split = read_manifest(manifest)
     shown, of_audit = _existing(pictures or {}), _existing(audit_pictures or {})
     found = {name: read_json(path) if path else {} for name, path in (("audit", audit), ("fidelity", fidelity))}
@@ -317,17 +314,6 @@ def _masked(arms: _Experiment) -> Masked | None:
     whole, masked = EFFECTS["background"]
     of_masked, of_whole = (arms.statistics[arm].metrics["macro_f1"] for arm in (masked, whole))
     return Masked(masked, of_masked.mean, of_masked.lower, of_masked.upper, whole, of_whole.mean, of_masked.n_test)
-
-
-def _check_arms(arms: list[str]) -> None:
-    missing = controls_missing(arms)
-    if not any(arm in arms for arm in MATCHED_CONTROL):
-        missing.append(" or ".join(MATCHED_CONTROL))
-    if missing:
-        raise InputError(
-            f"params.yaml, arms: expected real, balanced, classic and one of {', '.join(MATCHED_CONTROL)}, found "
-            f"{', '.join(arms) or 'none'}; add {', '.join(missing)}, for without it there is no fair verdict."
-        )
 
 
 def _read_arms(
