@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pipeline import InputError
-from pipeline.images.listing import STAND_IN, class_name, is_hidden, text
+from pipeline.images.listing import STAND_IN, LineFeeds, class_name, is_hidden, text
 
 NOT_TAKEN = {".git", ".dvc", ".gitignore", ".dvcignore"}  # would change what git and DVC see
 CLASS_NAMES = "class_names.csv"
@@ -136,8 +136,8 @@ def rename_in_groups_csv(path: Path, names: dict[str, str]) -> bytes:
     with open(path, newline="", encoding="utf-8-sig") as f:
         reader = csv.DictReader(f, restkey="")
         rows, columns = list(reader), list(reader.fieldnames or [])
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n", extrasaction="ignore")
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(LineFeeds(out), columns, extrasaction="ignore")
     writer.writeheader()
     for row in rows:
         file = (row["file"] or "").strip().replace("\\", "/").removeprefix("./")
@@ -151,8 +151,8 @@ def rename_in_groups_csv(path: Path, names: dict[str, str]) -> bytes:
 
 def class_names_csv(names: dict[str, str]) -> bytes:
     """`folder,class`: which class folder of the source became which class."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([("folder", "class"), *sorted(names.items())])
+    out = io.StringIO(newline="")
+    csv.writer(LineFeeds(out)).writerows([("folder", "class"), *sorted(names.items())])
     return out.getvalue().encode()
 
 

@@ -12,7 +12,7 @@ import stat
 import unicodedata
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from pipeline import InputError
 
@@ -53,6 +53,28 @@ class Source(NamedTuple):
 def text(path: str | Path) -> str:
     """A path as text that any file can hold: '/' separators, bytes that are not UTF-8 as `\\xff` escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
+
+
+def printable(words: str) -> str:
+    """Words for one line of a screen or a table: what would move a cursor or break a line stands as an escape."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+
+
+class LineFeeds:
+    r"""A text file for `csv.writer` with its own line end, "\r\n", that gets rows which end in "\n".
+
+    With lineterminator="\n" Python before 3.13 writes a field with a "\r" bare, and readers end the row there.
+
+    Args:
+        file: Opened with newline="".
+    """
+
+    def __init__(self, file: TextIO):
+        self._file = file
+
+    def write(self, row: str) -> int:
+        """Write one row, which is what `csv.writer` hands over at a time."""
+        return self._file.write(row.removesuffix("\r\n") + "\n")
 
 
 def nfc(name: str) -> str:
