@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import os
@@ -33,7 +34,8 @@ def edit_params(path: str | Path, changes: dict[str, Any]) -> None:
     """Set dotted keys ("split.img_resolution") in params.yaml: checked, then put in place at once.
 
     Raises:
-        InputError: A section is missing, or the result breaks a rule of `pipeline.params`; the file is as before.
+        InputError: A section is missing, the result breaks a rule of `pipeline.params`, or the system refuses to write
+            it; the file is as before.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
@@ -41,8 +43,13 @@ def edit_params(path: str | Path, changes: dict[str, Any]) -> None:
         partial.write_text(edited(path.read_text(encoding="utf-8"), changes), encoding="utf-8")
         load_params(partial)
         os.replace(partial, path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected to write it anew, found: {error.strerror}; make room or check permissions."
+        ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def edited(text: str, changes: dict[str, Any]) -> str:
