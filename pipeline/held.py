@@ -47,6 +47,8 @@ def look_at(entries: list[Entry], target: Path, *, replace: bool) -> Literal["no
     if not target.is_dir():
         raise InputError(f"{target}: expected a folder or nothing, found a file; name the set otherwise with --name.")
     present = {PurePosixPath(p.relative_to(target).as_posix()) for p in target.rglob("*") if not p.is_dir()}
+    if not present:  # nothing to lose
+        return "nothing"
     kept = sum(entry.path in present and _holds(target / entry.path, entry) for entry in entries)
     if kept == len(entries) == len(present):
         return "same"

@@ -285,6 +285,8 @@ def test_replace_loses_nothing_that_dvc_does_not_hold(repo, tmp_path, capsys):
     (repo / "data/raw/train/rust/by hand.txt").write_text("only here")
     assert "dvc add" in refused(capsys, "init", str(tea), "--replace")
     assert (repo / "data/raw/train/rust/by hand.txt").is_file()
+    (repo / "data/raw/empty").mkdir()
+    assert cli.main(["init", str(tea), "--name", "empty"]) == 0
     (repo / "data/raw/afile").write_text("x")
     assert "found a file" in refused(capsys, "init", str(tea), "--replace", "--name", "afile")
 
