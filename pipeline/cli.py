@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:  # the system's refusals that nobody further down had better words for
         if error.filename is None:
             _drop_output()  # most likely the screen, or the full disk that it is written to
-        what = text(error.filename) if error.filename is not None else "system"
+        what = text(error.filename) if isinstance(error.filename, str) else "system"
         return _refuse(
             f"{what}: expected to read or write here, found: {error.strerror or error}; check permissions and room."
         )
