@@ -4,10 +4,16 @@ BIN := $(abspath $(VENV))/bin
 PYTHON ?= python3
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help repro test lint ui clean
+.PHONY: help repro test lint ui clean versioned
+.NOTPARALLEL: # `versioned` comes before the packages, with -j too
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 	@echo "VENV=path reuses another environment (torch alone weighs 5 GB)."
+
+# DVC needs a git repository; a zip download is none. Said before gigabytes of packages are installed.
+versioned:
+	@grep -Eqs '^[[:space:]]*no_scm *= *true' .dvc/config .dvc/config.local || git rev-parse --git-dir >/dev/null || { \
+		echo "no git repository here; run \`git init\` (or write no_scm = true under [core] in .dvc/config)" >&2; exit 1; }
 
 # The environment is made once, and again when the pins change.
 $(VENV)/.leafsynth: constraints.txt pyproject.toml
@@ -15,11 +21,11 @@ $(VENV)/.leafsynth: constraints.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-repro: $(VENV)/.leafsynth ## run the pipeline (dvc repro) and print the comparison
+repro: versioned $(VENV)/.leafsynth ## run the pipeline (dvc repro) and print the comparison
 	dvc repro
 	@leafsynth show
 
-test: $(VENV)/.leafsynth ## run the whole test suite
+test: versioned $(VENV)/.leafsynth ## run the whole test suite
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadscope # one thread a worker: more wait for each other
 
 lint: $(VENV)/.leafsynth ## ruff

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import math
 import os
 import re
 import shutil
@@ -24,18 +27,22 @@ from pipeline.budget import (
     choose_threads,
 )
 from pipeline.budget import measure_images_per_second as measure
+from pipeline.held import look_at, version_at, way_back
 from pipeline.images.capture_order import name_hint
 from pipeline.images.groups import groups_csv_columns, pattern_groups, read_groups_csv
-from pipeline.images.listing import class_name, list_class, subfolders, text
+from pipeline.images.listing import class_name, list_class, printable, subfolders, text
 from pipeline.images.survey import Survey, survey
 from pipeline.intake import (
     CLASS_NAMES,
     Entry,
     bring_in,
+    check_length,
+    check_versioned,
     class_names_csv,
     dvc_add,
     leftovers,
     list_entries,
+    readable,
     rename_in_groups_csv,
     safe_names,
 )
@@ -48,19 +55,39 @@ RAW = Path("data/raw")
 
 def main(argv: list[str] | None = None) -> int:
     """The console script; returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a screen without a class name's letters shows their numbers
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     try:
         arguments.command(arguments)
+        sys.stdout.flush()
     except InputError as error:
-        print(f"leafsynth: {error}", file=sys.stderr)
-        return 1
+        return _refuse(str(error))
     except KeyboardInterrupt:
         print("leafsynth: interrupted; everything is as it was.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader has seen enough: leafsynth show | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit
+        _drop_output()
         return 141
+    except OSError as error:  # the system's refusals that nobody further down had better words for
+        if error.filename is None:
+            _drop_output()  # most likely the screen, or the full disk that it is written to
+        what = text(error.filename) if isinstance(error.filename, str) else "system"
+        return _refuse(
+            f"{what}: expected to read or write here, found: {error.strerror or error}; check permissions and room."
+        )
     return 0
+
+
+def _refuse(sentence: str) -> int:
+    print(f"leafsynth: {printable(sentence)}", file=sys.stderr)  # one line, whatever a name in it holds
+    return 1
+
+
+def _drop_output() -> None:
+    """Nothing more to a screen that takes no more, or Python complains at its exit."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,6 +120,9 @@ def _parser() -> argparse.ArgumentParser:
         help="on file names; photos with the same first bracket (or match) stay on one side of the split",
     )
     init.add_argument("--name", help="folder name under data/raw/; default: that of PATH")
+    init.add_argument(
+        "--replace", action="store_true", help="take the place of another set of that name, which DVC's cache keeps"
+    )
     init.add_argument("--minutes", type=float, metavar="M", help="what dvc repro should take; default: 20, on a GPU 45")
     init.add_argument("--dry-run", action="store_true", help="print what would be chosen and change nothing")
     init.set_defaults(command=_init)
@@ -127,6 +157,7 @@ class _Groups(NamedTuple):
 
 def _init(arguments: argparse.Namespace) -> None:
     root = _find_root()
+    check_versioned(root)
     params = load_params(root / "params.yaml")
     if not arguments.dry_run:
         _refuse_while_running(root)
@@ -137,13 +168,11 @@ def _init(arguments: argparse.Namespace) -> None:
         return
     if arguments.path is None:
         raise InputError("init: expected the PATH of a folder with one sub-folder a class, or --sample; give one.")
-    if arguments.minutes is not None and not arguments.minutes > 0:
+    if arguments.minutes is not None and not 0 < arguments.minutes < math.inf:
         raise InputError(f"--minutes: expected more than 0, found {arguments.minutes:g}; correct it.")
-    source = Path(arguments.path).expanduser()
-    _check_place(source, root)
-    source = source.resolve()
+    source = _check_place(arguments.path, root)
 
-    print(f"Looking at {arguments.path} ...", flush=True)
+    print(f"Looking at {printable(text(arguments.path))} ...", flush=True)
     found = survey(source, max_pixels=params.split.max_pixels, min_images_per_class=params.split.min_images_per_class)
     classes = _classes(source, found)
     groups = _choose_groups(arguments, source, found, list(classes))
@@ -151,15 +180,17 @@ def _init(arguments: argparse.Namespace) -> None:
     in_place = source.parent == (root / RAW).resolve()
     name = _target_name(arguments.name, source, in_place)
     target = root / RAW / name
+    before = version_at(target)
     counts_by_folder = {c.folder: c.images for c in found.classes if c.folder in classes}
     if in_place:
         names = {folder: class_name(folder) for folder in classes}
-        entries, notes = _check_in_place(source, list(classes), groups)
-        bring = None
+        notes = _check_in_place(source, list(classes), groups)
+        entries, held = [], "in place"
     else:
         names = safe_names(classes, taken=[text(p.name) for p in subfolders(source) if text(p.name) not in classes])
         entries, notes = list_entries(source, {folder: new for folder, new in names.items() if folder != new})
-        bring = entries = _with_own_files(entries, names, groups)
+        entries = _with_own_files(entries, names, groups)
+        held = look_at(entries, target, replace=arguments.replace)
     renamed = {folder: new for folder, new in names.items() if folder != new}
     class_counts = {names[folder]: count for folder, count in counts_by_folder.items()}
 
@@ -194,15 +225,25 @@ def _init(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         print("\nDry run: nothing was changed.")
         return
+    _refuse_while_running(root)  # once more: looking and timing took a while
     with ExitStack() as undo:
-        if bring is not None and not bring_in(bring, target, undo, _progress(name)):
+        if held == "same":
             print(f"data/raw/{name} holds this set already.")
+        elif held != "in place":
+            bring_in(entries, target, undo, _progress(name))
         print("Putting it under DVC ...", flush=True)
         dvc_add(target, undo)
         edit_params(root / "params.yaml", changes)
         undo.pop_all()
     for path in leftovers(target):
         shutil.rmtree(path, ignore_errors=True)
+    if before is not None and before != version_at(target):
+        other = "another set" if held == "other" else "another version"
+        there = f"data/raw/{name} held {other} ({before.files} files, in DVC's cache as {before.md5})"
+        if held == "nothing":  # a clone without the photos, or they were removed by hand: DVC's cache may lack them
+            there = f"data/raw/{name}.dvc named {other} ({before.files} files, md5 {before.md5})"
+        back = way_back(target, before, f"data/raw/{name}")
+        print(f"\n{there}{'; ' if back else ''}{back}.")
     print(f"\nWrote params.yaml and data/raw/{name}.dvc (commit both). Next:\n\n    dvc repro")
 
 
@@ -233,10 +274,23 @@ def _refuse_while_running(root: Path) -> None:
         raise InputError(f"init: expected no stage at work, found {stage} ({process}); wait for it to end, or stop it.")
 
 
-def _check_place(source: Path, root: Path) -> None:
-    """PATH may lie anywhere but around the repository, or among what the pipeline makes."""
+def _user_path(option: str, path: str) -> Path:
+    """What the user gave as a path, `~` spelled out; it need not exist."""
+    if "\0" in path:
+        raise InputError(f"{option}: expected a path, found one with a NUL character in it; correct it.")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"{option}: expected a path, found '{text(path)}', whose `~` names no user's home; write the path out."
+        ) from None
+
+
+def _check_place(path: str, root: Path) -> Path:
+    """PATH, resolved; it may lie anywhere but around the repository, or among what the pipeline makes."""
+    source = _user_path("PATH", path)
     if not source.exists():
-        return  # the survey says so
+        return source  # the survey says so
     place = source.resolve()
     if root.is_relative_to(place):
         raise InputError(f"{source}: expected a folder of class folders, found one that holds this repository.")
@@ -246,6 +300,7 @@ def _check_place(source: Path, root: Path) -> None:
     for made in ("data", "models", "results", ".git", ".dvc"):
         if place.is_relative_to(root / made) and not inside_raw:
             raise InputError(f"{source}: expected a raw set, found what the pipeline makes; give your own folder.")
+    return place
 
 
 def _classes(source: Path, found: Survey) -> dict[str, Path]:
@@ -264,17 +319,21 @@ def _target_name(name: str | None, source: Path, in_place: bool) -> str:
     if in_place:
         if name not in (None, source.name):
             raise InputError(f"--name: expected none for a set that lies in data/raw/ already, found '{name}'.")
+        if source.name != readable(source.name):
+            raise InputError(f"{text(source)}: expected a name in UTF-8, the only ones that DVC holds; rename it.")
+        check_length(str(source), source)
         return source.name
     if name is None:
         return class_name(text(source.name))
     if not CLASS_NAME.fullmatch(name):
         raise InputError(f"--name: expected letters, digits, '_', '-' or '.', found '{name}'; correct it.")
+    check_length("--name", source.with_name(name))
     return name
 
 
-def _check_in_place(source: Path, classes: list[str], groups: _Groups) -> tuple[list[Entry], list[str]]:
+def _check_in_place(source: Path, classes: list[str], groups: _Groups) -> list[str]:
     """A set that lies in data/raw/ is used as it is; refuse what would have to be mended in it."""
-    entries, notes = list_entries(source, {})
+    _, notes = list_entries(source, {})
     if notes:
         what = notes[0].split(";")[0]
         raise InputError(f"{source}: {what}, which DVC cannot hold; remove it, or move the set elsewhere.")
@@ -283,7 +342,7 @@ def _check_in_place(source: Path, classes: list[str], groups: _Groups) -> tuple[
     folded = [class_name(folder).casefold() for folder in classes]
     if len(set(folded)) < len(folded):
         raise InputError(f"{source}: expected class folders that differ by more than case and signs; rename one.")
-    return entries, []
+    return notes
 
 
 def _choose_groups(arguments: argparse.Namespace, source: Path, found: Survey, classes: list[str]) -> _Groups:
@@ -291,12 +350,12 @@ def _choose_groups(arguments: argparse.Namespace, source: Path, found: Survey, c
     sources = [s for label, folder in enumerate(classes) for s in list_class(source, paths[folder], label)[0]]
     csv_path, words = None, []
     if arguments.groups is not None:
-        candidates = [Path(arguments.groups).expanduser(), source / arguments.groups]
+        candidates = [_user_path("--groups", arguments.groups), source / arguments.groups]
         csv_path = next((p.resolve() for p in candidates if p.is_file()), None)
         if csv_path is None:
             raise InputError(f"--groups: expected a csv, found no file '{arguments.groups}'; check the path.")
     elif found.groups_csv is not None:
-        csv_path = source / found.groups_csv
+        csv_path = next(p for p in source.iterdir() if text(p.name) == found.groups_csv)
     if csv_path is not None:
         if groups_csv_columns(csv_path) is None:
             raise InputError(
@@ -312,6 +371,10 @@ def _choose_groups(arguments: argparse.Namespace, source: Path, found: Survey, c
         distinct = len({group for ids in matched for group in ids})
         words.append(f"{distinct} in {csv_path.name} for {sum(map(bool, matched))} of {len(sources)} images")
     if arguments.group_pattern is not None:
+        if arguments.group_pattern != readable(arguments.group_pattern):
+            raise InputError(
+                "--group-pattern: expected UTF-8, as params.yaml is written in, found other bytes; mend it."
+            )
         matches = pattern_groups(sources, arguments.group_pattern)
         if not any(matches):
             raise InputError(
@@ -324,6 +387,7 @@ def _choose_groups(arguments: argparse.Namespace, source: Path, found: Survey, c
     if csv_path is not None:
         inside = csv_path.is_relative_to(source)
         name = csv_path.relative_to(source).as_posix() if inside else _free_name(source, csv_path.name)
+        name = readable(name)  # as its copy is called
     hint = "" if words else name_hint([s.inside for s in sources], np.array([s.label for s in sources]))
     return _Groups(csv_path, name, arguments.group_pattern, " and ".join(words) or "near duplicates only", hint)
 
@@ -369,15 +433,15 @@ def _print_set(found: Survey, class_counts: dict[str, int], notes: list[str], re
     for name, count in class_counts.items():
         print(f"  {name:{width}}  {count:6d}")
     for folder, name in renamed.items():
-        print(f"  renamed: '{folder}' is class {name}")
+        print(f"  renamed: '{printable(folder)}' is class {name}")
     for skipped in found.skipped:
-        print(f"  left out: folder '{skipped.folder}', {skipped.skipped}")
+        print(f"  left out: folder '{printable(skipped.folder)}', {skipped.skipped}")
     for file, rule, detail in found.unreadable[:10]:
-        print(f"  no usable image: {file} ({rule}{', ' + detail if detail else ''})")
+        print(f"  no usable image: {printable(file)} ({rule}{', ' + detail if detail else ''})")
     if len(found.unreadable) > 10:
         print(f"  ... and {len(found.unreadable) - 10} more; data/split/audit.md will name them all")
     for note in notes:
-        print(f"  {note}")
+        print(f"  {printable(note)}")
 
 
 def _print_choices(
@@ -409,11 +473,11 @@ def _print_choices(
         if key in ("classes", "data.rendered"):
             continue
         reason = f"  # {why[key]}" if why.get(key) else ""
-        print(f"  {key + ':':36} {_shown(value)}{reason}")
+        print(printable(f"  {key + ':':36} {_shown(value)}{reason}"))
     if not groups.name and not groups.pattern:
         print("  no leaf ids found: only near duplicates are kept together (--groups, --group-pattern)")
     if groups.hint:
-        print(f"  note: {groups.hint}")
+        print(f"  note: {printable(groups.hint)}")
     total = sum(minutes.values())
     print(f"\ndvc repro will take about {total:.0f} minutes (goal {goal:g})")
     for part, time in minutes.items():

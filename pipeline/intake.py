@@ -9,23 +9,24 @@ takes all of it back unless the last step was reached.
 from __future__ import annotations
 
 import csv
-import filecmp
 import io
 import os
 import shutil
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pipeline import InputError
-from pipeline.images.listing import STAND_IN, class_name, is_hidden, text
+from pipeline.images.listing import STAND_IN, LineFeeds, class_name, is_hidden, text
 
 NOT_TAKEN = {".git", ".dvc", ".gitignore", ".dvcignore"}  # would change what git and DVC see
 CLASS_NAMES = "class_names.csv"
+
+MAX_FILE_NAME = 255  # bytes
 
 REASONS = {
     "broken_link": "a link to nothing",
@@ -34,6 +35,25 @@ REASONS = {
     "not_a_file": "no plain file",
     "unreadable": "no permission to read it",
 }
+
+
+def check_versioned(root: Path) -> None:
+    """Whether DVC can work here: asked of DVC itself, which may also find a git repository further up.
+
+    Raises:
+        InputError: No git repository and no `core.no_scm`, or no DVC repository.
+    """
+    done = _python(["-c", "from dvc.repo import Repo; Repo().scm"], root)
+    if done.returncode == 0:
+        return
+    said = _last_line(done)
+    if "not a git repository" in said:
+        raise InputError(
+            f"no git repository here; run `git init` (or `dvc config core.no_scm true`) in {root}, since DVC needs one."
+        )
+    if not (root / ".dvc").is_dir():
+        raise InputError(f"{root / '.dvc'}: expected DVC's folder, found none; run `git checkout .dvc` or `dvc init`.")
+    raise InputError(f"{root}: expected a repository that DVC can work in, found: {said}; see `dvc doctor`.")
 
 
 class Entry(NamedTuple):
@@ -75,7 +95,7 @@ def list_entries(source: Path, names: dict[str, str]) -> tuple[list[Entry], list
 
     def add(path: Path) -> None:
         relative = path.relative_to(source)
-        first, *others = (_readable(part) for part in relative.parts)
+        first, *others = (readable(part) for part in relative.parts)
         first = names.get(text(relative.parts[0]), first) if others else first
         target = PurePosixPath(first, *others)
         number = 2
@@ -102,7 +122,7 @@ def list_entries(source: Path, names: dict[str, str]) -> tuple[list[Entry], list
     return entries, notes
 
 
-def _readable(name: str) -> str:
+def readable(name: str) -> str:
     """A file name whose bytes are not UTF-8, which DVC cannot hold, with `_` for those bytes."""
     return os.fsencode(name).decode("utf-8", "replace").replace("\ufffd", "_")
 
@@ -136,8 +156,8 @@ def rename_in_groups_csv(path: Path, names: dict[str, str]) -> bytes:
     with open(path, newline="", encoding="utf-8-sig") as f:
         reader = csv.DictReader(f, restkey="")
         rows, columns = list(reader), list(reader.fieldnames or [])
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n", extrasaction="ignore")
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(LineFeeds(out), columns, extrasaction="ignore")
     writer.writeheader()
     for row in rows:
         file = (row["file"] or "").strip().replace("\\", "/").removeprefix("./")
@@ -151,33 +171,28 @@ def rename_in_groups_csv(path: Path, names: dict[str, str]) -> bytes:
 
 def class_names_csv(names: dict[str, str]) -> bytes:
     """`folder,class`: which class folder of the source became which class."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([("folder", "class"), *sorted(names.items())])
+    out = io.StringIO(newline="")
+    csv.writer(LineFeeds(out)).writerows([("folder", "class"), *sorted(names.items())])
     return out.getvalue().encode()
 
 
 def bring_in(
     entries: list[Entry], target: Path, undo: ExitStack, progress: Callable[[int, int], None] | None = None
-) -> bool:
-    """Make `target` hold exactly the entries; False if it did already.
+) -> None:
+    """Make `target` hold exactly the entries, `pipeline.held.look_at` having let them.
 
     What was there before is put back when `undo` is closed; if it never is, the caller removes `leftovers(target)`.
 
     Raises:
-        InputError: Something is there that DVC does not hold and that would be lost; the disk is full.
+        InputError: The disk is full, or the system refuses to write.
     """
-    partial, old = leftovers(target)
-    shutil.rmtree(partial, ignore_errors=True)
-    if old.exists() and not target.exists():  # killed between two renames
-        os.replace(old, target)
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        if _same(entries, target):
-            return False
-        _refuse_to_lose(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    undo.callback(shutil.rmtree, partial, ignore_errors=True)
-    try:
+    partial, old, _ = leftovers(target)
+    with _written(target):
+        for folder in (partial, old):  # of a run that was killed
+            if folder.exists():
+                shutil.rmtree(folder)
+        make_folder(target.parent, undo)
+        undo.callback(shutil.rmtree, partial, ignore_errors=True)
         for number, (path, source, content) in enumerate(entries):
             place = partial / path
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -187,10 +202,6 @@ def bring_in(
                 shutil.copyfile(source, place)
             if progress is not None:
                 progress(number + 1, len(entries))
-    except OSError as error:
-        raise InputError(
-            f"{target}: expected to copy the set here, found: {error.strerror}; make room or check permissions."
-        ) from None
 
     def put_back() -> None:
         if old.exists():
@@ -200,64 +211,104 @@ def bring_in(
             shutil.rmtree(target, ignore_errors=True)
 
     undo.callback(put_back)
-    if target.exists():
-        os.replace(target, old)
-    os.replace(partial, target)
-    return True
+    with _written(target):
+        if target.exists():
+            os.replace(target, old)
+        os.replace(partial, target)
 
 
-def leftovers(target: Path) -> tuple[Path, Path]:
-    """Where a copy is made, and where the folder it replaces waits; git ignores both."""
-    return target.with_name(f".{target.name}.partial"), target.with_name(f".{target.name}.old.partial")
+@contextmanager
+def _written(target: Path) -> Iterator[None]:
+    """The system's refusals as a sentence."""
+    try:
+        yield
+    except BrokenPipeError:  # of the screen
+        raise
+    except OSError as error:
+        where = f" at {text(error.filename)}" if error.filename else ""
+        raise InputError(
+            f"{target}: expected to copy the set here, found: {error.strerror or error}{where}; make room or check "
+            "permissions."
+        ) from None
 
 
-def _same(entries: list[Entry], target: Path) -> bool:
-    present = {PurePosixPath(p.relative_to(target).as_posix()) for p in target.rglob("*") if not p.is_dir()}
-    if present != {entry.path for entry in entries}:
-        return False
-    for path, source, content in entries:
-        place = target / path
-        if place.is_symlink() and not place.exists():
-            return False
-        same = place.read_bytes() == content if source is None else filecmp.cmp(source, place, shallow=False)
-        if not same:
-            return False
-    return True
+def make_folder(folder: Path, undo: ExitStack) -> None:
+    """A folder and those above it; what is made is removed when `undo` is closed, unless something lies in it."""
+
+    def remove(made: Path) -> None:
+        with suppress(OSError):
+            made.rmdir()
+
+    for missing in reversed([p for p in (folder, *folder.parents) if not p.exists()]):
+        missing.mkdir()
+        undo.callback(remove, missing)
 
 
-def _refuse_to_lose(target: Path) -> None:
-    """The old content may only go where DVC's cache has it."""
-    tracked = target.with_name(f"{target.name}.dvc")
-    way_out = f"run `dvc add {target}` to keep it, or give the new set another name with --name"
-    if not tracked.is_file():
-        raise InputError(f"{target}: expected no folder or one under DVC, found another set there; {way_out}.")
-    if _dvc(["status", "--quiet", tracked.name], target.parent).returncode != 0:
-        raise InputError(f"{target}: expected what {tracked.name} describes, found changes in it; {way_out}.")
+def leftovers(target: Path) -> tuple[Path, Path, Path]:
+    """Where a copy is made, where the folder it replaces waits, and where its .dvc file does; git ignores all."""
+    names = (f".{target.name}.partial", f".{target.name}.old.partial", f".{target.name}.dvc.partial")
+    return target.with_name(names[0]), target.with_name(names[1]), target.with_name(names[2])
+
+
+def check_length(option: str, target: Path) -> None:
+    """Whether the file system holds the names that a set's name is part of.
+
+    Raises:
+        InputError: It does not.
+    """
+    added = max(len(os.fsencode(path.name)) for path in leftovers(target)) - len(os.fsencode(target.name))
+    if len(os.fsencode(target.name)) > MAX_FILE_NAME - added:
+        raise InputError(
+            f"{option}: expected a name of at most {MAX_FILE_NAME - added} bytes, found one of "
+            f"{len(os.fsencode(target.name))}; choose a shorter one."
+        )
 
 
 def dvc_add(target: Path, undo: ExitStack) -> None:
     """`dvc add target`; the .dvc file and .gitignore are put back when `undo` is closed.
 
+    They wait as files, not in memory, so that putting them back needs no room on a full disk.
+
     Raises:
-        InputError: DVC refused, in its own words.
+        InputError: DVC refused, in its own words; the system refuses to write.
     """
-    for path in (target.with_name(f"{target.name}.dvc"), target.with_name(".gitignore")):
-        undo.callback(_restore, path, path.read_bytes() if path.is_file() else None)
-    done = _dvc(["add", target.name], target.parent)
+    waiting = leftovers(target)[2]
+    undo.callback(shutil.rmtree, waiting, ignore_errors=True)
+    with _written(target):
+        if waiting.exists():
+            shutil.rmtree(waiting)
+        waiting.mkdir()
+        for path in (target.with_name(f"{target.name}.dvc"), target.with_name(".gitignore")):
+            if path.is_file():
+                shutil.copyfile(path, waiting / path.name)
+            undo.callback(_restore, path, waiting / path.name)
+    done = dvc(["add", target.name], target.parent)
     if done.returncode != 0:
         raise InputError(f"{target}: expected `dvc add` to take it, found: {_last_words(done)}; see `dvc doctor`.")
 
 
-def _restore(path: Path, content: bytes | None) -> None:
-    if content is None:
-        path.unlink(missing_ok=True)
+def _restore(path: Path, kept: Path) -> None:
+    if kept.is_file():
+        os.replace(kept, path)
     else:
-        path.write_bytes(content)
+        path.unlink(missing_ok=True)
 
 
-def _dvc(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def dvc(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command `dvc` of this environment, run in a folder."""
+    return _python(["-m", "dvc", *arguments], folder)
+
+
+def _python(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, encoding="utf-8", errors="backslashreplace", check=False
+    )
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return (lines or [f"exit code {done.returncode}"])[-1].partition(": ")[2].rstrip(".")
 
 
 def _last_words(done: subprocess.CompletedProcess[str]) -> str:

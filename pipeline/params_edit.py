@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import os
@@ -33,7 +34,8 @@ def edit_params(path: str | Path, changes: dict[str, Any]) -> None:
     """Set dotted keys ("split.img_resolution") in params.yaml: checked, then put in place at once.
 
     Raises:
-        InputError: A section is missing, or the result breaks a rule of `pipeline.params`; the file is as before.
+        InputError: A section is missing, the result breaks a rule of `pipeline.params`, or the system refuses to write
+            it; the file is as before.
     """
     path = Path(path)
     read_values(path)  # `edited` has no sentence for what is no plain YAML
@@ -45,8 +47,13 @@ def edit_params(path: str | Path, changes: dict[str, Any]) -> None:
         except InputError as error:
             raise InputError(str(error).replace(str(partial), str(path), 1)) from error
         os.replace(partial, path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected to write it anew, found: {error.strerror}; make room or check permissions."
+        ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def edited(text: str, changes: dict[str, Any]) -> str:

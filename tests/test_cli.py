@@ -6,9 +6,12 @@ import csv
 import hashlib
 import os
 import re
+import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -222,6 +225,327 @@ def test_a_class_too_small_is_left_out_by_name(repo, leaves, capsys):
     assert "left out: folder 'rare'" in capsys.readouterr().out
     assert "rare" not in values(repo)["classes"]
     assert (repo / "data/raw/My_leaves_2024/rare/one.jpg").is_file(), "the audit names it"
+
+
+# ------------------------------------------------------------------------------------------------ another set
+
+
+def two_sets(folder: Path) -> tuple[Path, Path]:
+    """Two downloads with a folder `train` each."""
+    for k, (plant, names) in enumerate({"apple": ("scab", "rust"), "tea": ("blight", "spot")}.items()):
+        for j, name in enumerate(names):
+            for i in range(8):
+                photo(folder / plant / "train" / name / f"{i}.jpg", seed=1000 * k + 100 * j + i)
+    return folder / "apple/train", folder / "tea/train"
+
+
+def md5_of(dvc_file: Path) -> str:
+    return YAML(typ="safe", pure=True).load(dvc_file.read_text())["outs"][0]["md5"]
+
+
+def run_git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], cwd=folder, check=True)
+
+
+def run_dvc(folder: Path, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_second_set_of_the_same_name_takes_no_place_unasked(repo, tmp_path, capsys, monkeypatch):
+    apple, tea = two_sets(tmp_path)
+    assert cli.main(["init", str(apple)]) == 0
+    assert "held" not in capsys.readouterr().out
+    before, params = tree(repo / "data/raw"), (repo / "params.yaml").read_bytes()
+    md5 = md5_of(repo / "data/raw/train.dvc")
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "measure", lambda *a, **k: pytest.fail("timed before the place was looked at"))
+        for arguments in ([], ["--dry-run"]):
+            said = refused(capsys, "init", str(tea), *arguments)
+            assert "another set (16 files, " in said and md5 in said and "--name" in said and "--replace" in said
+    assert (tree(repo / "data/raw"), (repo / "params.yaml").read_bytes()) == (before, params)
+
+    assert cli.main(["init", str(tea), "--name", "tea"]) == 0, "keeps both"
+    assert "held" not in capsys.readouterr().out and {"tea", "train"} <= {p.name for p in (repo / "data/raw").iterdir()}
+
+    assert cli.main(["init", str(tea), "--replace"]) == 0
+    out = capsys.readouterr().out
+    assert f"data/raw/train held another set (16 files, in DVC's cache as {md5})" in out and "never committed" in out
+    assert (repo / "data/raw/train/blight").is_dir() and not (repo / "data/raw/train/rust").exists()
+    # and the way back that it told is one
+    tracked = repo / "data/raw/train.dvc"
+    tracked.write_text(tracked.read_text().replace(md5_of(tracked), md5))
+    run_dvc(repo, "checkout", "data/raw/train.dvc")
+    assert {k: v for k, v in tree(repo / "data/raw").items() if k.startswith("train/")} == {
+        k: v for k, v in before.items() if k.startswith("train/")
+    }
+
+
+def test_replace_loses_nothing_that_dvc_does_not_hold(repo, tmp_path, capsys):
+    apple, tea = two_sets(tmp_path)
+    assert cli.main(["init", str(apple)]) == 0
+    (repo / "data/raw/train/rust/by hand.txt").write_text("only here")
+    assert "dvc add" in refused(capsys, "init", str(tea), "--replace")
+    assert (repo / "data/raw/train/rust/by hand.txt").is_file()
+    (repo / "data/raw/empty").mkdir()
+    assert cli.main(["init", str(tea), "--name", "empty"]) == 0
+    (repo / "data/raw/afile").write_text("x")
+    assert "found a file" in refused(capsys, "init", str(tea), "--replace", "--name", "afile")
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_newer_version_takes_the_place_and_says_what_was_there(repo, tmp_path, capsys, committed):
+    apple, _ = two_sets(tmp_path)
+    assert cli.main(["init", str(apple)]) == 0
+    md5 = md5_of(repo / "data/raw/train.dvc")
+    if committed:
+        run_git(repo, "add", "data/raw/train.dvc")
+        run_git(repo, "commit", "-qm", "apple")
+    for i in range(7):  # 9 of 16 stay; a file of the same size counts by its bytes
+        photo(apple / "rust" / f"{i}.jpg", seed=7000 + i)
+    photo(apple / "rust/more.jpg", seed=8000)
+    capsys.readouterr()
+    assert cli.main(["init", str(apple)]) == 0
+    out = capsys.readouterr().out
+    assert f"data/raw/train held another version (16 files, in DVC's cache as {md5})" in out
+    assert ("never committed" in out) is not committed
+    for i in range(2):
+        photo(apple / "rust" / f"{7 - i}.jpg", seed=7100 + i)
+        photo(apple / "scab" / f"{i}.jpg", seed=7200 + i)
+    for path in (apple / "scab").iterdir():
+        photo(path, seed=hash_of(path.name))
+    assert "another set (17 files" in refused(capsys, "init", str(apple)), "less than half of it stayed"
+
+
+def test_versions_are_told_of_where_the_photos_are_not_or_lie_in_place(repo, tmp_path, capsys):
+    apple, tea = two_sets(tmp_path)
+    assert cli.main(["init", str(apple)]) == 0
+    first = md5_of(repo / "data/raw/train.dvc")
+    photo(repo / "data/raw/train/rust/more.jpg", seed=1)
+    capsys.readouterr()
+    assert cli.main(["init", "data/raw/train"]) == 0
+    assert f"held another version (16 files, in DVC's cache as {first})" in capsys.readouterr().out
+    second = md5_of(repo / "data/raw/train.dvc")
+    shutil.rmtree(repo / "data/raw/train")  # as in a fresh clone
+    assert cli.main(["init", str(tea)]) == 0
+    assert f"data/raw/train.dvc named another version (17 files, md5 {second})" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------------ no git
+
+
+def test_without_git_it_says_so_before_anything_else(repo, leaves, capsys, monkeypatch):
+    shutil.rmtree(repo / ".git")
+    monkeypatch.setattr(cli, "survey", lambda *a, **k: pytest.fail("looked before it said so"))
+    for arguments in ([str(leaves)], ["no/such/folder"], ["--sample"], [str(leaves), "--dry-run"]):
+        said = refused(capsys, "init", *arguments)
+        assert "no git repository here" in said and "`git init`" in said and "core.no_scm" in said
+    assert not (repo / "data").exists()
+    shutil.rmtree(repo / ".dvc")
+    assert ".dvc: expected DVC's folder" in refused(capsys, "init", str(leaves))
+
+
+@pytest.mark.parametrize("way", ["no_scm", "config.local", "fresh", "further up"])
+def test_without_a_git_folder_of_its_own_it_works_where_dvc_does(repo, leaves, capsys, way):
+    shutil.rmtree(repo / ".git")
+    if way in ("no_scm", "config.local"):
+        run_dvc(repo, "config", *(["--local"] if way == "config.local" else []), "core.no_scm", "true")
+    else:
+        run_git(repo if way == "fresh" else repo.parent, "init", "-q")
+    assert cli.main(["init", str(leaves)]) == 0
+    assert md5_of(repo / "data/raw/My_leaves_2024.dvc").endswith(".dir")
+    shutil.rmtree(leaves / "healthy")
+    for k in range(14):
+        photo(leaves / "healthy" / f"{k}.jpg", seed=5000 + k)
+    capsys.readouterr()
+    assert cli.main(["init", str(leaves)]) == 0
+    assert "to get it back" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is absent")
+def test_make_asks_for_git_before_it_makes_an_environment(tmp_path):
+    for name in ("Makefile", "constraints.txt", "pyproject.toml", ".dvc/config"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+
+    def make(*goals: str) -> str:
+        command = ["make", "PYTHON=echo environment; false", *goals]
+        environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
+        return done.stdout + done.stderr
+
+    for goals in (["repro"], ["test"], ["-j4", "repro"]):
+        said = make(*goals)
+        assert "no git repository here; run `git init`" in said and "environment" not in said.replace("PYTHON", "")
+    assert "what there is" in make("help") and "no git" not in make("help", "lint")
+    (tmp_path / ".dvc/config.local").write_text("[core]\n    no_scm = true\n")
+    assert "no git" not in make("repro") and "environment" in make("repro")
+    (tmp_path / ".dvc/config.local").unlink()
+    run_git(tmp_path, "init", "-q")
+    assert "no git" not in make("test") and "environment" in make("test")
+
+
+# ------------------------------------------------------------------------------------------------------ refusals
+
+
+def test_long_names_are_cut_and_stay_apart(repo, tmp_path, capsys):
+    long = tmp_path / ("s" * 250)
+    for i, name in enumerate(("r" * 240 + "a", "r" * 240 + "b", "茶" * 80)):
+        for k in range(8):
+            photo(long / name / (f"{k}" + "p" * 240 + ".jpg"), seed=100 * i + k)
+    assert cli.main(["init", str(long)]) == 0
+    (name,) = [p.name for p in (repo / "data/raw").iterdir() if p.is_dir()]
+    assert name.startswith("sss") and len(name) <= 120 and values(repo)["data"]["raw_dir"] == f"data/raw/{name}"
+    classes = values(repo)["classes"]
+    assert len(set(classes)) == 3 and all(len(c.encode()) <= 120 for c in classes)
+    assert [p.name for p in class_folders(repo / "data/raw" / name, classes)] == classes
+    other = tmp_path / ("s" * 251)
+    long.rename(other)
+    assert intake.safe_names([other.name])[other.name] != name, "what the name was cut from still tells"
+    capsys.readouterr()
+    assert "--name: expected a name of at most 242 bytes" in refused(capsys, "init", str(other), "--name", "n" * 243)
+    assert cli.main(["init", str(other), "--name", "n" * 242]) == 0
+    in_place = repo / "data/raw" / ("i" * 250)
+    other.rename(in_place)
+    assert "at most 242 bytes" in refused(capsys, "init", f"data/raw/{in_place.name}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["~nobodyhere/leaves"], "no user's home"),
+        (["LEAVES", "--groups", "~nobodyhere/g.csv"], "no user's home"),
+        (["nul\0in it"], "NUL"),
+        (["LEAVES", "--groups", "nul\0in it"], "NUL"),
+        (["new\nline"], "new\\nline"),
+        (["p" * 300], "File name too long"),
+        (["p/" * 3000], "File name too long"),
+        (["LEAVES", "--groups", "p" * 300], "File name too long"),
+        (["LEAVES/loop"], "found nothing"),
+        (["LEAVES", "--minutes", "inf"], "--minutes"),
+        (["LEAVES", "--minutes", "nan"], "--minutes"),
+        (["LEAVES", "--group-pattern", "photo|\udce9"], "UTF-8"),
+        (["LEAVES", "--name", "a\nb"], "--name"),
+        (["caf\udce9"], "found nothing"),
+    ],
+)
+def test_odd_arguments_are_refused_in_one_line(repo, leaves, capsys, arguments, words):
+    (leaves / "loop").symlink_to(leaves / "loop")
+    assert words in refused(capsys, "init", *(a.replace("LEAVES", str(leaves)) for a in arguments))
+    assert status(repo) == [] and not (repo / "data").exists()
+
+
+def test_names_that_would_break_a_line_come_in_and_are_shown_escaped(repo, leaves, capsys):
+    for k, name in enumerate(("a\rb", "a\nb", 'a"b', "a,b", "a\u2028b", "=1", "\x1b[31m", "a\\b", " a ")):
+        photo(leaves / "gray light (old)" / f"{name}.png", seed=k)
+        (leaves / "healthy" / f"{name}.jpg").write_text("no image")
+    for k in range(6):
+        photo(leaves / 'ru\rst\n,"x' / f"{k}.png", seed=300 + k)
+    csv_name = os.fsdecode(b"leaf_groups\xe9.csv")
+    (leaves / "leaf_groups.csv").rename(leaves / csv_name)
+    before = tree(leaves)
+    assert cli.main(["init", str(leaves)]) == 0
+    out = capsys.readouterr().out
+    assert "a\\rb.jpg" in out and "\\x1b[31m.jpg" in out and all(line.isprintable() for line in out.split("\n"))
+    raw = repo / "data/raw/My_leaves_2024"
+    assert {h for n, h in before.items() if not n.endswith(".csv")} <= set(tree(raw).values())
+    with open(raw / "class_names.csv", newline="", encoding="utf-8") as f:
+        assert 'ru\rst\n,"x' in {row["folder"] for row in csv.DictReader(f)}
+    assert (raw / values(repo)["split"]["groups_csv"]).is_file()
+    shutil.rmtree(raw)
+    run_dvc(repo, "checkout", "data/raw/My_leaves_2024.dvc")
+    assert (raw / "gray_light_old/a\rb.png").is_file() and (raw / "gray_light_old/a\nb.png").is_file()
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("where", ["set", "params.yaml"])
+def test_a_full_disk_leaves_everything_as_it_was(repo, leaves, capsys, where, first):
+    """The system itself refuses to write more than 512 KiB to a file."""
+    if not first:
+        assert cli.main(["init", str(leaves)]) == 0
+        photo(leaves / "healthy/new.png", seed=1)
+    if where == "set":
+        (leaves / "healthy/large.bin").write_bytes(bytes(600 << 10))
+    else:
+        with open(repo / "params.yaml", "a") as f:
+            f.write("# " + "x" * (600 << 10) + "\n")
+    capsys.readouterr()
+    before = tree(repo / "data"), (repo / "params.yaml").read_bytes(), status(repo)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512 << 10, limits[1]))
+    try:
+        said = refused(capsys, "init", str(leaves))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "File too large" in said and "make room" in said
+    assert (tree(repo / "data"), (repo / "params.yaml").read_bytes(), status(repo)) == before
+    assert (repo / "data").exists() is not first and not (repo / ".params.yaml.partial").exists()
+
+
+@pytest.mark.parametrize("obstacle", ["data", "data/raw", ".params.yaml.partial/x"])
+def test_what_stands_in_the_way_is_named(repo, leaves, capsys, obstacle):
+    (repo / obstacle).parent.mkdir(parents=True, exist_ok=True)
+    (repo / obstacle).write_text("mine")
+    before = tree(repo / "data"), (repo / "params.yaml").read_bytes(), status(repo)
+    assert "expected" in refused(capsys, "init", str(leaves))
+    assert (tree(repo / "data"), (repo / "params.yaml").read_bytes(), status(repo)) == before
+    assert (repo / obstacle).read_text() == "mine"
+
+
+def as_others_are(repo: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """The command, by someone whom permissions bind: root without its powers, or who runs the tests."""
+    command = [sys.executable, "-c", AS_MAIN, *arguments]
+    if os.geteuid() == 0:
+        powers = "-dac_override,-dac_read_search"
+        command = ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}", *command]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    options = {"stdout": subprocess.PIPE, **options}
+    return subprocess.run(command, cwd=repo, stderr=subprocess.PIPE, text=True, env=environment, check=False, **options)
+
+
+AS_MAIN = """import sys
+from pipeline import budget, cli
+cli.measure = lambda *a, **k: budget.Speed(150.0, 400.0, 300.0)
+sys.exit(cli.main(sys.argv[1:]))"""
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root needs setpriv to be refused")
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [
+        ("REPO", 0o555),
+        ("REPO/data/raw", 0o555),
+        ("REPO/params.yaml", 0),
+        ("LEAVES", 0),
+        ("LEAVES", 0o444),
+        ("LEAVES/healthy", 0o444),
+    ],
+)
+def test_missing_permission_is_told_in_one_line(repo, leaves, path, mode):
+    place = Path(path.replace("REPO", str(repo)).replace("LEAVES", str(leaves)))
+    if place.name == "raw":
+        place.mkdir(parents=True)
+    before = tree(repo / "data"), (repo / "params.yaml").read_bytes(), status(repo)
+    usual = place.stat().st_mode
+    place.chmod(mode)
+    try:
+        done = as_others_are(repo, "init", str(leaves))
+    finally:
+        place.chmod(usual)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("leafsynth: ") and "ermission" in done.stderr
+    assert (tree(repo / "data"), (repo / "params.yaml").read_bytes(), status(repo)) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is absent")
+def test_a_screen_that_takes_nothing_and_one_without_the_letters(repo, leaves):
+    with open("/dev/full", "w") as full:
+        done = as_others_are(repo, "init", str(leaves), "--dry-run", stdout=full)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1) and "No space left" in done.stderr
+    (leaves / "healthy/茶.jpg").write_text("no image")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-c", AS_MAIN, "init", str(leaves), "--dry-run"]
+    done = subprocess.run(command, cwd=repo, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0 and "\\u8336.jpg" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import struct
 import zlib
 from collections.abc import Iterator
@@ -94,6 +95,13 @@ def test_float_pictures_are_scaled(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(decoded.image)[0, :, 0], np.arange(256))
 
 
+def test_a_deep_picture_of_one_value_has_no_range_to_be_stretched_over(tmp_path: Path) -> None:
+    for name, value in (("a.tif", np.float32(7)), ("b.tif", np.float32(-3e38)), ("c.tif", np.int32(-5))):
+        Image.fromarray(np.full((16, 16), value)).save(tmp_path / name)
+        with np.errstate(all="raise"):
+            assert not np.asarray(decode(tmp_path / name, max_pixels=MAX_PIXELS).image).any()
+
+
 def test_palette_and_transparent_palette(tmp_path: Path, picture: np.ndarray) -> None:
     image = Image.fromarray(picture).quantize(16)
     image.save(tmp_path / "a.png")
@@ -155,6 +163,49 @@ def test_truncated(tmp_path: Path, suffix: str, kept: float) -> None:
     assert refusal(tmp_path / f"a.{suffix}") == "truncated"
 
 
+@pytest.mark.parametrize("kept", [0.3, 0.5, 0.6])
+def test_a_scan_of_several_pages_cut_short(tmp_path: Path, kept: float) -> None:
+    """Its frames can't be counted: Pillow raises TypeError, in counting and not in decoding."""
+    pages = [Image.fromarray(np.random.default_rng(i).integers(0, 256, (48, 48, 3), dtype=np.uint8)) for i in range(3)]
+    buffer = io.BytesIO()
+    pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:])
+    (tmp_path / "a.tif").write_bytes(buffer.getvalue()[: int(len(buffer.getvalue()) * kept)])
+    assert refusal(tmp_path / "a.tif") == "truncated"
+
+
+FORMATS = {
+    "avif": {"save_all": True},
+    "bmp": {},
+    "gif": {"save_all": True},
+    "jpg": {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"},
+    "jp2": {},
+    "png": {"save_all": True},
+    "ppm": {},
+    "tif": {"save_all": True},
+    "webp": {"save_all": True},
+}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_damage_anywhere_is_decoded_or_rejected_and_nothing_else(tmp_path: Path, suffix: str) -> None:
+    rng = np.random.default_rng(0)
+    frames = [Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)) for _ in range(3)]
+    options = FORMATS[suffix] | ({"append_images": frames[1:]} if "save_all" in FORMATS[suffix] else {})
+    frames[0].save(tmp_path / f"a.{suffix}", **options)
+    data = (tmp_path / f"a.{suffix}").read_bytes()
+    path = tmp_path / f"damaged.{suffix}"
+    for trial in range(150):
+        damaged = bytearray(data)
+        for _ in range(1 + trial % 4):  # headers, where most of what is counted stands, as often as all the rest
+            damaged[rng.integers(len(data) if trial % 2 else min(len(data), 80))] = rng.integers(256)
+        path.write_bytes(damaged[: rng.integers(1, len(data) + 1)] if trial % 3 == 0 else damaged)
+        for read in (decode, read_size):
+            try:
+                read(path, max_pixels=MAX_PIXELS)
+            except Rejected as rejected:
+                assert rejected.rule in RULES
+
+
 def test_what_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("scab, third row\n")
     (tmp_path / "empty.png").write_bytes(b"")
@@ -214,6 +265,27 @@ def test_fit() -> None:
     padded = fit_square(image, img_resolution=90, fit="pad")
     assert (padded[:30] == 0).all() and np.array_equal(padded[30:60], rgb)
     assert fit_square(Image.new("RGB", (9, 200)), img_resolution=64, fit="pad").shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("size", [(60_000, 8), (8, 60_000)])
+def test_a_thin_picture_is_padded_without_a_square_of_its_longer_side(size: tuple[int, int]) -> None:
+    thin = Image.new("RGB", size, (10, 200, 10))
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, before[1]))
+    try:
+        padded = fit_square(thin, img_resolution=64, fit="pad")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert padded.shape == (64, 64, 3) and (padded == (10, 200, 10)).all()
+
+
+def test_a_picture_shrunk_before_it_is_padded_looks_as_one_padded_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = np.random.default_rng(0).integers(0, 256, (6, 12, 3), dtype=np.uint8)
+    wide = Image.fromarray(cells).resize((5000, 700), Image.Resampling.BICUBIC)
+    whole = fit_square(wide, img_resolution=64, fit="pad").astype(int)
+    monkeypatch.setattr(decoding, "MAX_SQUARE", 4000 * 4000)
+    assert 0 < np.abs(fit_square(wide, img_resolution=64, fit="pad") - whole).max() <= 6
 
 
 def test_downscaling_is_antialiased() -> None:

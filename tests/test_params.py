@@ -254,7 +254,7 @@ def test_values_that_do_not_fit_together(said, changes, expected):
     "changes",
     [
         [("specialise_gan/init", "scratch"), ("train_gan/z_dim", 64)],
-        [("data/raw_dir", "data/raw/tea leaves/2024"), ("classes", ["a", "b"])],
+        [("data/raw_dir", "data/raw/tea leaves/2024"), ("data/rendered", []), ("classes", ["a", "b"])],
         [("generate/target", "1.5x")],
         [("generate/target", 300)],
         [("train_gan/transition_kimg", [2, 4.5]), ("train_gan/augment_p", 1), ("train_gan/G_lr", 1)],

@@ -11,13 +11,16 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from pipeline import InputError
 from pipeline.images.audit import RULES
-from pipeline.images.split import allocate, split_images
+from pipeline.images.manifest import class_counts, groups_of
+from pipeline.images.split import allocate, read_rows, split_images
 from pipeline.images.store import load_store
+from pipeline.report import results
 
 SETTINGS = {
     "img_resolution": 16,
@@ -199,6 +202,75 @@ def test_every_planted_fault_is_named_and_the_rest_is_split(tmp_path: Path) -> N
     for line in markdown.splitlines():
         if line.startswith("|"):
             assert line.endswith("|")
+
+
+NAMES = [
+    "a\rb",
+    "a\nb",
+    "a\r\nb",
+    'a"b',
+    "a,b",
+    "a\u2028b",
+    "a\x85b",
+    "a\x1bb",
+    "=1+1",
+    "'a",
+    "a\\b",
+    " a ",
+    "a;b|c",
+    '"',
+]
+
+
+def test_any_name_comes_back_from_the_manifest_in_every_reader(tmp_path: Path) -> None:
+    raw = make_set(tmp_path / "raw", rust=6, scab=6)
+    for i, name in enumerate(NAMES):
+        leaf(99, i).save(raw / "scab" / f"{name}.png")
+        leaf(98, i).save(raw / "rust" / f"{name}.png")
+    (raw / "scab" / "bad\r| \x1bname\n.png").write_text("x")
+    run(raw, tmp_path, ["rust", "scab"])
+    rows = rows_of(tmp_path)
+    sources = {f"{folder}/{name}.png" for folder in ("rust", "scab") for name in NAMES}
+    assert sources <= {row["source"] for row in rows} and len(rows) == 12 + 2 * len(NAMES)
+    assert all(None not in row and None not in row.values() for row in rows)
+    assert all((tmp_path / "split" / row["file"]).is_file() for row in rows)
+    manifest = tmp_path / "split/manifest.csv"
+    frame = pd.read_csv(manifest, keep_default_na=False)
+    assert frame["source"].tolist() == [row["source"] for row in rows]
+    by_file = {row["file"]: row for row in rows}
+    classes = ["rust", "scab"]
+    for side in ("train", "val", "test"):
+        store = load_store(tmp_path / "arrays" / side, classes)
+        own = read_rows(manifest, side, store)
+        expected = [by_file[f"{side}/{classes[k]}/{f}"] for k, f in zip(store.labels, store.files, strict=True)]
+        assert own == expected and len(own) == sum(row["split"] == side for row in rows)
+        assert groups_of(store, manifest, side).tolist() == [row["group"] for row in expected]
+        counts = Counter(row["class"] for row in expected)
+        assert class_counts(manifest, side, classes) == counts
+        assert results.read_manifest(manifest).counts(side, classes) == counts
+    markdown = (tmp_path / "split/audit.md").read_text(encoding="utf-8")
+    assert "bad \\| \\\\x1bname .png" in markdown and all(line.isprintable() for line in markdown.split("\n"))
+
+
+def test_ordinary_manifests_hold_no_quotes_nor_carriage_returns(tmp_path: Path) -> None:
+    run(make_set(tmp_path / "raw", rust=6), tmp_path, ["rust"])
+    manifest = (tmp_path / "split/manifest.csv").read_bytes()
+    assert b"\r" not in manifest and b'"' not in manifest and manifest.endswith(b"\n")
+
+
+def test_thin_pictures_and_files_of_all_shapes_do_not_stop_it(tmp_path: Path) -> None:
+    """60000 x 8 px are 5 kB as PNG and 10.8 GB as a square; a scan cut short can't say how many pages it has."""
+    raw = make_set(tmp_path / "raw", rust=6)
+    for i, size in enumerate([(8, 60_000), (60_000, 8), (8, 8), (8, 129)]):
+        stripes = np.zeros((size[1], size[0], 3), np.uint8)
+        stripes[:: 3 + i], stripes[:, ::5] = 200, 90
+        Image.fromarray(stripes).save(raw / "rust" / f"thin{i}.png")
+    leaf(1).save(raw / "rust" / "scan.tif", save_all=True, append_images=[leaf(2), leaf(3)])
+    data = (raw / "rust/scan.tif").read_bytes()
+    (raw / "rust/scan.tif").write_bytes(data[: int(len(data) * 0.6)])
+    audit = run(raw, tmp_path, ["rust"], fit="pad", max_pixels=10**6)
+    assert audit["images"]["kept"] == 10
+    assert [(note["file"], note["rule"]) for note in audit["rejected"]] == [("rust/scan.tif", "truncated")]
 
 
 def test_same_input_same_bytes(tmp_path: Path) -> None:

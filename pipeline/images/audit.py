@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from pipeline.images.listing import printable
+
 RULES: dict[str, str] = {
     # rejected
     "broken_link": "A symbolic link whose target does not exist is rejected.",
@@ -168,4 +170,4 @@ def _cell(value: object) -> str:
     if isinstance(value, list):
         more = f", … {len(value) - 10} more" if len(value) > 10 else ""
         value = ", ".join(map(str, value[:10])) + more
-    return " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|")
+    return printable(" ".join(str(value).split())).replace("\\", "\\\\").replace("|", "\\|")

@@ -19,6 +19,8 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 MIN_SIDE = 8  # px; below it no leaf can be told from a blot, nor a hash be computed
+MAX_SQUARE = 178_956_970  # px of the square that `pad` makes at full size; Pillow's own limit for a picture
+_SHRUNK_SIDE = 4096  # px, the longer side of a picture whose square would have more
 
 # Formats that are read, by Pillow's name, with the suffixes that belong to each. The list is closed because
 # Pillow would else hand a file to any of its 40 readers, one of which starts Ghostscript.
@@ -101,12 +103,9 @@ def decode(path: str | Path, *, max_pixels: int) -> Decoded:
         with _open(f, path, max_pixels) as image:
             mended = _name_and_frames(image, path)
             sixteen_bit = _is_16_bit(image)
-            try:
-                image.load()
-                image, orientation = _upright(image)
-                rgb, fixes = _to_rgb(image, sixteen_bit)
-            except Exception as error:  # Pillow's readers raise nearly anything on damaged data
-                raise Rejected("truncated", _first_line(error)) from None
+            image.load()
+            image, orientation = _upright(image)
+            rgb, fixes = _to_rgb(image, sixteen_bit)
             if orientation:
                 mended.append(("exif_rotated", f"orientation {orientation}"))
         return Decoded(rgb, mended + fixes, _sha256(f))
@@ -125,10 +124,7 @@ def fit_square(image: Image.Image, *, img_resolution: int, fit: str) -> np.ndarr
     """
     width, height = image.size
     if fit == "pad" and width != height:
-        side = max(width, height)
-        square = Image.new("RGB", (side, side), _border_colour(image))
-        square.paste(image, ((side - width) // 2, (side - height) // 2))
-        image = square
+        image = _padded(image)
     elif fit == "crop":
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
@@ -138,13 +134,33 @@ def fit_square(image: Image.Image, *, img_resolution: int, fit: str) -> np.ndarr
     return np.asarray(image.resize((img_resolution, img_resolution), kernel))
 
 
+def _padded(image: Image.Image) -> Image.Image:
+    colour = _border_colour(image)
+    side = max(image.size)
+    if side * side > MAX_SQUARE:  # 60000 x 8 px are a file of 5 kB, and a square of 10.8 GB: shrunk first
+        sizes = [max(1, round(length * _SHRUNK_SIDE / side)) for length in image.size]
+        image, side = image.resize((sizes[0], sizes[1]), Image.Resampling.LANCZOS), _SHRUNK_SIDE
+    square = Image.new("RGB", (side, side), colour)
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
+
+
 @contextlib.contextmanager
 def _reading(path: str | Path) -> Iterator[BinaryIO]:
+    """The open file; whatever goes wrong while it is looked at is a rule's, and ends nobody's run.
+
+    Pillow's readers raise nearly anything on damaged data, at any step: while they open, count frames or decode.
+    """
     try:
         with open(path, "rb") as f:
             yield f
-    except OSError as error:
-        raise Rejected("unreadable", error.strerror or type(error).__name__) from None
+    except Rejected:
+        raise
+    except Exception as error:
+        # The system's own errors have a number, Pillow's OSErrors have none
+        if isinstance(error, OSError) and error.errno is not None:
+            raise Rejected("unreadable", error.strerror or type(error).__name__) from None
+        raise Rejected("truncated", _first_line(error)) from None
 
 
 def _open(f: BinaryIO, path: str | Path, max_pixels: int) -> Image.Image:
@@ -164,8 +180,6 @@ def _open(f: BinaryIO, path: str | Path, max_pixels: int) -> Image.Image:
         if head.startswith(_MAGIC):
             raise Rejected("truncated", "the header is damaged or ends early") from None
         raise Rejected("not_an_image", f"suffix '{Path(path).suffix}'") from None
-    except Exception as error:
-        raise Rejected("truncated", _first_line(error)) from None
     if width * height > max_pixels:
         raise Rejected("too_many_pixels", f"{width}x{height}, max_pixels {max_pixels}")
     if min(width, height) < MIN_SIDE:
@@ -248,6 +262,8 @@ def _to_8_bit(values: np.ndarray, mode: str) -> np.ndarray:
     low, high = 0.0, (1.0 if mode == "F" else 65535.0)
     if values.min() < low or values.max() > high:
         low, high = values.min(), values.max()
+    if low == high:  # one value everywhere: nothing to stretch
+        return np.zeros(values.shape, np.uint8)
     return np.rint((values - low) / (high - low) * 255).astype(np.uint8)  # min..max -> 0..255
 
 

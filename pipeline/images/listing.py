@@ -6,13 +6,14 @@ reported by rule (`pipeline.images.audit.RULES`), never silently.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
 import unicodedata
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from pipeline import InputError
 
@@ -21,6 +22,10 @@ SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 # DVC cannot hold links and the like, so `leafsynth init` writes a text file in the place of each: this and a rule.
 STAND_IN = b"leafsynth left out: "
 STAND_INS = ("broken_link", "link_leaves_set", "link_to_folder", "not_a_file", "unreadable")
+
+# Bytes of a class name or a set's: with what is put around them (`.X.old.partial`, `X_seed000000.png`) they stay under
+# what file systems hold, 255 and on an encrypted home 143.
+MAX_NAME = 120
 
 _DVC_CACHE_FILE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 _CLASS_NAME = re.compile(r"\w[\w.-]*")
@@ -55,6 +60,28 @@ def text(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
 
 
+def printable(words: str) -> str:
+    """Words for one line of a screen or a table: what would move a cursor or break a line stands as an escape."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+
+
+class LineFeeds:
+    r"""A text file for `csv.writer` with its own line end, "\r\n", that gets rows which end in "\n".
+
+    With lineterminator="\n" Python before 3.13 writes a field with a "\r" bare, and readers end the row there.
+
+    Args:
+        file: Opened with newline="".
+    """
+
+    def __init__(self, file: TextIO):
+        self._file = file
+
+    def write(self, row: str) -> int:
+        """Write one row, which is what `csv.writer` hands over at a time."""
+        return self._file.write(row.removesuffix("\r\n") + "\n")
+
+
 def nfc(name: str) -> str:
     """The composed form: 'é' is one character, whichever way the file system that it comes from writes it."""
     return unicodedata.normalize("NFC", name)
@@ -66,8 +93,15 @@ def is_hidden(name: str) -> bool:
 
 
 def class_name(folder: str) -> str:
-    """A class name that paths, stage names and metric names can hold: `gray light (old)` -> `gray_light_old`."""
-    return re.sub(r"[^\w.-]+", "_", nfc(folder)).strip("_.-") or "class"
+    """A class name that paths, stage names and metric names can hold: `gray light (old)` -> `gray_light_old`.
+
+    One of more than MAX_NAME bytes is cut, and its hash tells it from others that begin alike.
+    """
+    name = re.sub(r"[^\w.-]+", "_", nfc(folder)).strip("_.-") or "class"
+    if len(name.encode()) <= MAX_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name.encode()[: MAX_NAME - 9].decode('utf-8', 'ignore')}-{digest}"
 
 
 def subfolders(folder: Path) -> list[Path]:

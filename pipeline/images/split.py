@@ -26,7 +26,17 @@ from pipeline.images.audit import RULES, count_rules, write_audit
 from pipeline.images.capture_order import group_hints
 from pipeline.images.decode import Rejected, decode, fit_square, pillow_settings
 from pipeline.images.keypoints import matches as keypoint_matches
-from pipeline.images.listing import Note, Source, class_folders, is_hidden, list_class, nfc, subfolders, text
+from pipeline.images.listing import (
+    LineFeeds,
+    Note,
+    Source,
+    class_folders,
+    is_hidden,
+    list_class,
+    nfc,
+    subfolders,
+    text,
+)
 from pipeline.images.seeding import numpy_rng
 from pipeline.images.store import Store, write_store
 
@@ -557,7 +567,7 @@ def _write(
         pass
     order = sorted(range(len(rows)), key=lambda i: SIDES.index(rows[i]["split"]))  # stable: then class, then source
     with open(out_dir / "manifest.csv", "w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, MANIFEST_COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(LineFeeds(f), MANIFEST_COLUMNS)  # sources have any name
         writer.writeheader()
         writer.writerows(rows[i] for i in order)
     for side in SIDES:
