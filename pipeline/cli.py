@@ -244,7 +244,7 @@ def _init(arguments: argparse.Namespace) -> None:
             there = f"data/raw/{name}.dvc named {other} ({before.files} files, md5 {before.md5})"
         back = way_back(target, before, f"data/raw/{name}")
         print(f"\n{there}{'; ' if back else ''}{back}.")
-    print(f"\nWrote params.yaml and data/raw/{name}.dvc (commit both). Next:\n\n    dvc repro")
+    print(f"\nWrote params.yaml and data/raw/{name}.dvc (`git add -A` takes both). Next:\n\n    dvc repro")
 
 
 def _back_to_sample(root: Path, *, dry_run: bool) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import InputError, resume
+from pipeline import InputError, machine, resume
 from pipeline.resume import Interrupted, TrainingState, fingerprint
 
 STATE = {"step": 3, "weights": {"w": torch.arange(1000.0)}, "history": [{"step": 1, "loss": 0.1 + 0.2}]}
@@ -74,7 +74,7 @@ def test_code_and_versions_change_the_fingerprint(monkeypatch):
 
     before = mine()
     assert mine() == before
-    read_bytes, version = Path.read_bytes, resume.importlib.metadata.version
+    read_bytes, version = Path.read_bytes, machine.importlib.metadata.version
     for name in ("learn/classifier.py", "learn/batches.py", "gan/training_loop.py", "images/transforms.py"):
         edited = lambda path, name=name: read_bytes(path) + b"#" * str(path).endswith(name)  # noqa: E731
         monkeypatch.setattr(Path, "read_bytes", edited)
@@ -82,10 +82,18 @@ def test_code_and_versions_change_the_fingerprint(monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     for package in ("torch", "albumentations"):
         monkeypatch.setattr(
-            resume.importlib.metadata, "version", lambda name, package=package: version(name) + "x" * (name == package)
+            machine.importlib.metadata, "version", lambda name, package=package: version(name) + "x" * (name == package)
         )
         assert mine() != before, package
     monkeypatch.undo()
+    monkeypatch.setattr(resume, "cpu_model", lambda: "a CPU of another kind")
+    assert mine() != before
+    monkeypatch.undo()
+    torch.set_num_threads(2)
+    try:
+        assert mine() != before
+    finally:
+        torch.set_num_threads(1)
     assert mine() == before
 
 
