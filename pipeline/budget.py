@@ -122,8 +122,8 @@ def measure_images_per_second(
 ) -> Speed:
     """Time a few real training steps on noise, by so many threads of a CPU: some 10 seconds."""
     import torch
-    import torchvision
 
+    from pipeline.features.backbones import create_network
     from pipeline.gan.architectures import build
     from pipeline.gan.precision import autocast_dtype
     from pipeline.learn import sgan_networks
@@ -145,7 +145,7 @@ def measure_images_per_second(
             D(fakes, labels).float().mean().backward()
         D.requires_grad_(True)
 
-    classifier = torchvision.models.get_model(params.train_classifier.model, weights=None, num_classes=num_classes)
+    classifier = create_network(params.train_classifier.model, num_classes)
     classifier = classifier.to(device, memory_format=torch.channels_last)
     images = torch.rand(params.train_classifier.batch_size, 3, img_resolution, img_resolution, device=device)
 

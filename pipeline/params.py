@@ -292,7 +292,16 @@ class FilterSynthetic(TrainExtractor):
 
 
 class TrainClassifier(Classifier):
+    kind: Literal["scratch", "finetune", "probe"]
+    views: Annotated[int, Field(ge=0, le=100)]
     seeds: Seeds
+
+    @model_validator(mode="after")
+    def _has_seen_something(self) -> TrainClassifier:
+        if (self.weights is None) != (self.kind == "scratch"):
+            wanted = "null" if self.kind == "scratch" else "pretrained weights, such as packaged,"
+            raise ValueError(f"expected weights: {wanted} with kind: {self.kind}, got {shown(self.weights)}")
+        return self
 
 
 class SganSetting(Section):

@@ -32,7 +32,7 @@ SECONDS_BETWEEN_SAVES = float(os.environ.get("LEAFSYNTH_SECONDS_BETWEEN_SAVES", 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 HASHED_ROWS = 4096  # at a time: an array may be mapped from a file larger than memory
 DIGEST_BYTES = 32
-ROOMS = ("gan", "images", "learn", "measure")  # whose code makes a training's result
+ROOMS = ("features", "gan", "images", "learn", "measure")  # whose code makes a training's result
 
 
 class Interrupted(KeyboardInterrupt):

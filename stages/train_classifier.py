@@ -7,7 +7,7 @@ def run(stage: Stage) -> None:
     from pipeline import InputError
     from pipeline.images.background import with_background
     from pipeline.images.store import load_store
-    from pipeline.learn.classifier import train_classifier
+    from pipeline.learn.judge import train_judge
     from pipeline.learn.predictions import write_results
 
     arms = stage.params.arms
@@ -16,7 +16,7 @@ def run(stage: Stage) -> None:
     arm = arms[stage.item]
     classes = list(stage.params.classes)
     val = with_background(load_store("data/arrays/val", classes), arm.background)
-    trained = train_classifier(
+    trained = train_judge(
         with_background(load_store(arm.train, classes), arm.background),
         val,
         sampling=arm.sampling,

@@ -51,6 +51,8 @@ def train_classifier(
     eval_every: int,
     sampling: str = "natural",
     augment: str = "none",
+    freeze_norms: bool = False,
+    head_rate: float = 1.0,
     device: str = "cpu",
     report: Callable[[dict[str, float], int], None] | None = None,
     state_dir: str | Path | None = None,
@@ -74,6 +76,8 @@ def train_classifier(
         eval_every: Steps between two evaluations on val; the last step is evaluated always.
         sampling: natural (as the images come) or balanced (classes uniform).
         augment: Name of a policy of `images/transforms.py`.
+        freeze_norms: Batch norms keep the statistics that their weights came with, as finetuning on few images wants.
+        head_rate: The last layer's learning rate over that of the others.
         device: cpu or cuda.
         report: Called with losses and val figures of a seed, and the step.
         state_dir: Where a killed training is gone on from, to be deleted when its outcome is in place; None:
@@ -123,10 +127,16 @@ def train_classifier(
         for seed in seeds[len(finished) :]:
             seed_layers(seed, "initial weights")
             network = new_network()
-            opt = OPTIMISERS[optimiser](network.parameters(), lr, weight_decay)
+            norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)] if freeze_norms else []
+            groups = _groups(network, lr, head_rate)
+            opt = OPTIMISERS[optimiser](groups, lr, weight_decay)
             # total_steps of 1 leaves the schedule nothing to divide by
             schedule = torch.optim.lr_scheduler.OneCycleLR(
-                opt, lr, total_steps=max(steps, 2), pct_start=WARMUP_SHARE, cycle_momentum=False
+                opt,
+                [group["lr"] for group in groups],
+                total_steps=max(steps, 2),
+                pct_start=WARMUP_SHARE,
+                cycle_momentum=False,
             )
             best, history, losses, right, optimiser_steps, first_step = BestOnVal(), [], [], [], 0, 1
             parts = {"network": network, "opt": opt, "schedule": schedule, "best": best}
@@ -152,6 +162,8 @@ def train_classifier(
                 labels = torch.from_numpy(train.labels[rows]).to(device)
                 # All that a step draws is addressed by (seed, step): no generator's state need be saved.
                 seed_layers(seed, "dropout", step)
+                for norm in norms:  # every look at val puts the whole network back into training
+                    norm.eval()
                 logits = _logits(network, to_pixels(batch, device))
                 loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
                 opt.zero_grad()
@@ -186,6 +198,15 @@ def train_classifier(
             if state.due() or len(finished) == len(seeds):
                 state.save({"finished": finished, "running": None}, f"the end of seed {seed}{of_method}")
     return trained
+
+
+def _groups(network: nn.Module, lr: float, head_rate: float) -> list[dict[str, Any]]:
+    """Parameters with their highest rate; one group where all have the same."""
+    if head_rate == 1:
+        return [{"params": list(network.parameters()), "lr": lr}]
+    head = list([m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1].parameters())
+    body = [p for p in network.parameters() if not any(p is own for own in head)]
+    return [{"params": body, "lr": lr}, {"params": head, "lr": lr * head_rate}]
 
 
 def _fingerprint(train: Store, val: Store, settings: dict[str, Any]) -> str:

@@ -1,27 +1,30 @@
-"""Any torchvision classifier by name, from scratch or from pretrained weights, taking raw pixels."""
+"""Any classifier of torchvision or timm by name, from scratch or from pretrained weights, taking raw pixels."""
 
 from __future__ import annotations
 
 import copy
-import difflib
-from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
-from pipeline import InputError, shown
+from pipeline import InputError
+from pipeline.features.backbones import (
+    check_name,
+    check_weights,
+    create_network,
+    read_weights,
+    scale_of,
+    weights_file,
+)
 from pipeline.learn.trained import PixelInput
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's pretrained weights
 BN_MOMENTUM = 0.1
 
 
 def build_classifier(
     name: str, *, num_classes: int, weights: str | None, input_size: int | None, img_resolution: int
 ) -> nn.Module:
-    """A torchvision classifier from (N, 3, H, W) uint8 pixels to (N, num_classes) logits.
+    """A classifier from (N, 3, H, W) uint8 pixels to (N, num_classes) logits.
 
     Weights that are not loaded are drawn from torch's global generator.
 
@@ -30,24 +33,23 @@ def build_classifier(
     mode answers one class for everything.
 
     Args:
-        name: As in `torchvision.models.list_models`.
+        name: As in `torchvision.models.list_models` or `timm.list_models`.
         num_classes: K.
-        weights: None: from scratch; a name of torchvision's such as "DEFAULT" or "IMAGENET1K_V1"; or a local
-            .pth, .pt or .safetensors file. A last layer of another number of classes is drawn anew.
+        weights: None: from scratch; "packaged"; a name of the library's such as "DEFAULT" or "IMAGENET1K_V1"; or a
+            local .pth, .pt or .safetensors file. A last layer of another number of classes is drawn anew.
         input_size: Side that the network sees, pixels; None: the images' own.
         img_resolution: Side of the images, pixels: it is tried here whether the network can take them.
 
     Raises:
         InputError: Unknown model, weights that are not there or do not fit, a size it cannot take.
     """
-    _check_name(name)
-    network = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+    network = create_network(name, num_classes)
     if weights is not None:
-        _load_fitting(network, _read_weights(name, weights), num_classes, weights)
+        _load_fitting(network, read_weights(name, weights), num_classes, weights)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = BN_MOMENTUM
-    model = nn.Sequential(PixelInput(IMAGENET_MEAN, IMAGENET_STD, input_size), network)
+    model = nn.Sequential(PixelInput(*scale_of(name, weights), input_size), network)
     _try_size(model, name, img_resolution)
     return model.to(memory_format=torch.channels_last)
 
@@ -67,30 +69,22 @@ def check_classifier(
     Raises:
         InputError: As `build_classifier`.
     """
-    _check_name(name)
-    given = None if weights is None else _given_weights(name, weights)
-    state = read_state_dict(given) if isinstance(given, Path) else None  # torchvision's own fit
+    check_name(name)
+    if weights is not None:
+        check_weights(name, weights)
+    path = None if weights is None else weights_file(weights)
+    state = None if path is None else read_weights(name, weights)  # the libraries' own fit
 
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):  # shapes alone: nothing is drawn or computed
-                network = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+                network = create_network(name, num_classes)
         except NotImplementedError:  # regnets reckon with a number that the meta device does not hold
-            network = torchvision.models.get_model(name, weights=None, num_classes=num_classes).to("meta")
+            network = create_network(name, num_classes).to("meta")
     if state is not None:
         _fitting(network, state, num_classes, weights)
     with torch.device("meta"):
-        _try_size(nn.Sequential(PixelInput(IMAGENET_MEAN, IMAGENET_STD, input_size), network), name, img_resolution)
-
-
-def _check_name(name: str) -> None:
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:3]
-        raise InputError(
-            f"model: expected a torchvision classifier, found {shown(name)}; near it are {', '.join(near)}, "
-            "and torchvision.models.list_models() names all."
-        )
+        _try_size(nn.Sequential(PixelInput(*scale_of(name, None), input_size), network), name, img_resolution)
 
 
 def _try_size(model: nn.Module, name: str, img_resolution: int) -> None:
@@ -103,74 +97,6 @@ def _try_size(model: nn.Module, name: str, img_resolution: int) -> None:
             f"model: expected one that can take images of {img_resolution} px, found that '{name}' cannot "
             f"({str(error).splitlines()[0]}); set input_size to its size, such as 224."
         ) from error
-
-
-def weights_file(weights: str) -> Path | None:
-    """The file that `weights` names, or None where it is a name of torchvision's."""
-    path = Path(weights)
-    return path if path.suffix in (".pth", ".pt", ".safetensors") or len(path.parts) > 1 else None
-
-
-def _given_weights(name: str, weights: str) -> Path | torchvision.models.WeightsEnum:
-    """A local file, which need not be there, or torchvision's own."""
-    path = weights_file(weights)
-    if path is not None:
-        return path
-    known = torchvision.models.get_model_weights(name).__members__
-    if weights not in known:
-        raise InputError(
-            f"weights: expected null, one of {sorted(known)} for '{name}', or the path of a .pth or "
-            f".safetensors file, found {shown(weights)}; mend it in params.yaml."
-        )
-    return known[weights]
-
-
-def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
-    given = _given_weights(name, weights)
-    if isinstance(given, Path):
-        return read_state_dict(given)
-    try:
-        return given.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:  # no network; a file that is not what its name says
-        raise InputError(
-            f"weights: expected to download '{weights}' of '{name}', found no way to ({error}); fetch "
-            f"{given.url} where there is a network, put it at "
-            f"weights/{given.url.rsplit('/', 1)[-1]} in this project and set `weights` to that path, "
-            "or to null to train from scratch."
-        ) from error
-
-
-def read_state_dict(path: str | Path, *, key: str = "weights") -> dict[str, Tensor]:
-    """Tensors by name from a .pth, .pt or .safetensors file; no code in it is run.
-
-    Args:
-        path: The file.
-        key: What named it in params.yaml, for the errors.
-
-    Raises:
-        InputError: No such file, or one that holds no state dict.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{key}: expected a file at {path}, found none; put it there, or set `{key}` to its path.")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)  # no code from the file is run
-    except Exception as error:  # pickle, zip and safetensors each raise kinds of their own
-        raise InputError(
-            f"{key}: expected a state dict of tensors in {path}, found what cannot be read as one "
-            f"({str(error).splitlines()[0]}); save it with torch.save(model.state_dict(), path)."
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(
-            f"{key}: expected a state dict of tensors in {path}, found {type(state).__name__} of something "
-            "else; save it with torch.save(model.state_dict(), path)."
-        )
-    return dict(state)
 
 
 def _load_fitting(network: nn.Module, state: dict[str, Tensor], num_classes: int, source: str) -> None:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import InputError
-from pipeline.learn.classifier_model import IMAGENET_MEAN, IMAGENET_STD, read_state_dict
+from pipeline.features.backbones import IMAGENET_MEAN, IMAGENET_STD, read_state_dict
 from pipeline.learn.features import penultimate_features
 from pipeline.learn.random_features import random_extractor
 from pipeline.learn.trained import PREDICT_BATCH, PixelInput, to_pixels

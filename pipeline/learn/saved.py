@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipeline import InputError
-from pipeline.learn.classifier_model import IMAGENET_MEAN, IMAGENET_STD
+from pipeline.features.backbones import create_network, scale_of
 from pipeline.learn.trained import PixelInput
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -102,8 +101,9 @@ def _fresh(config: dict[str, Any]) -> nn.Module:
     if not classes or not isinstance(classes, list) or not isinstance(size, int | None):
         raise ValueError(f"classes: {classes!r}, input_size: {size!r}")
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are thrown away, and so are the draws
-        network = torchvision.models.get_model(config["model"], weights=None, num_classes=len(classes))
-    return nn.Sequential(PixelInput(IMAGENET_MEAN, IMAGENET_STD, size), network)
+        network = create_network(config["model"], len(classes))
+    # mean and std come with the weights: they are buffers of the model
+    return nn.Sequential(PixelInput(*scale_of(config["model"], None), size), network)
 
 
 def _unreadable(path: Path, expected: str, error: Exception) -> InputError:

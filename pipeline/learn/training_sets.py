@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.images.store import Store
-from pipeline.learn.classifier import train_classifier
+from pipeline.learn.judge import train_judge
 from pipeline.learn.trained import Trained
 
 
@@ -25,15 +25,15 @@ def train_on_each(
         sets: Method and its training images; asked for one at a time, so that one is in memory at a time.
         val: Real images to choose checkpoints on.
         report: Called with losses and val figures of a method and seed, and the step.
-        state_dir: See `train_classifier`; each method has a folder of its own in it, where it stays when it is
+        state_dir: See `train_judge`; each method has a folder of its own in it, where it stays when it is
             trained, so that a kill in a later one takes none with it.
-        settings: Further arguments of `train_classifier`.
+        settings: Further arguments of `train_judge`.
 
     Returns:
         One `Trained` a method and seed, in the order of `sets`.
 
     Raises:
-        InputError: See `train_classifier`.
+        InputError: See `train_judge`.
         Interrupted: A signal came; what is trained is saved in `state_dir`.
     """
     trained = []
@@ -43,5 +43,5 @@ def train_on_each(
             if report is not None:
                 report({f"{key}/{method}": value for key, value in metrics.items()}, step)
 
-        trained += train_classifier(store, val, report=report_method, state_dir=state_dir, method=method, **settings)
+        trained += train_judge(store, val, report=report_method, state_dir=state_dir, method=method, **settings)
     return trained

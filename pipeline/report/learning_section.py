@@ -29,8 +29,10 @@ val.</figcaption></figure>
 <thead><tr><th>arm</th><th>own training images right at the end</th></tr></thead>
 <tbody>{% for arm, share in fit.items() %}<tr><td>{{ arm }}</td><td>{{ "%.0f%%" | format(100 * share) }}</td></tr>
 {% endfor %}</tbody></table></div>
-<p class="note">Counted over the batches between the last two looks at val, as they were drawn and augmented; mean
-over seeds. All arms have {{ steps }} steps. Guessing would have a macro-F1 of {{ "%.3f" | format(guessing) }} on this
+<p class="note">{% if steps %}Counted over the batches between the last two looks at val, as they were drawn and augmented; mean
+over seeds. All arms have {{ steps }} steps.{% else %}Of a frozen network with a regression on its features, at the weakest
+penalty that was tried; mean over seeds. The horizontal axis of the curves counts the penalties, from strong to weak.
+{% endif %} Guessing would have a macro-F1 of {{ "%.3f" | format(guessing) }} on this
 test split at best.</p>{% endif %}
 </section>
 """
@@ -45,19 +47,20 @@ def training_sentences(
         scores: arm → macro-F1 on test.
         fit: arm → share of its training images right at the end; arms without a figure are absent.
         guessing: Macro-F1 of `measure.guessing`.
-        steps: Optimiser steps of every arm.
+        steps: Optimiser steps of every arm; 0 for a frozen network.
     """
+    learned, longer = ("learned", "raise `train_classifier.steps`") if steps else ("told apart", "take another network")
     controls = [arm for arm in REFERENCES if arm in scores]
     found = []
     if controls and all(scores[arm].lower <= guessing for arm in controls):
         best = max(controls, key=lambda arm: scores[arm].mean)
         found.append(
-            f"The classifier has not learned these classes: trained on real images, `{best}` reaches a macro-F1 of "
+            f"The classifier has not {learned} these classes: trained on real images, `{best}` reaches a macro-F1 of "
             f"{scores[best].mean:.3f} [{scores[best].lower:.3f}, {scores[best].upper:.3f}], and guessing "
-            f"{guessing:.3f}. Nothing here says whether synthetic images help; raise `train_classifier.steps` first."
+            f"{guessing:.3f}. Nothing here says whether synthetic images help; {longer} first."
         )
     plain = [arm for arm in PLAIN if arm in fit]
-    if plain and max(fit[arm] for arm in plain) < ENOUGH:
+    if steps and plain and max(fit[arm] for arm in plain) < ENOUGH:
         best = max(plain, key=lambda arm: fit[arm])
         found.append(
             f"Short trainings: after {steps} steps the network has {fit[best]:.0%} of its own training images right "

@@ -100,7 +100,7 @@ photographed. They show that the pipeline works; they say nothing about real lea
 
 <section>
 <h2>All arms</h2>
-<p class="note">The same classifier, the same number of optimiser steps, the same seeds; what differs is what it was
+<p class="note">The same classifier{% if c.method.steps %}, the same number of optimiser steps{% endif %}, the same seeds; what differs is what it was
 trained on. Mean over {{ c.method.seeds | length }} seeds on {{ c.method.n_test }} test images, below it the
 {{ percent(c.method.confidence) }} interval. The highlighted arm was chosen among those with synthetic images by its
 macro-F1 on val.</p>
@@ -154,9 +154,11 @@ does not touch zero is evidence.") }}
 <section>
 <h2>How this was measured</h2>
 <ul>
-<li>Every arm: {{ c.method.steps }} optimiser steps, seeds {{ c.method.seeds | join(", ") }}; equal steps, because
-with equal
+{% if c.method.steps %}<li>Every arm: {{ c.method.steps }} optimiser steps, seeds {{ c.method.seeds | join(", ") }};
+equal steps, because with equal
 epochs the larger training set would be trained longer.</li>
+{% else %}<li>Every arm: a logistic regression on the features of one frozen pretrained network, its penalty chosen on
+val, seeds (of the augmented views) {{ c.method.seeds | join(", ") }}.</li>{% endif %}
 {% if c.method.sgan_steps %}<li>SGAN and its supervised baselines: {{ c.method.sgan_steps | join(", ") }} steps each,
 seeds
 {{ c.method.sgan_seeds | join(", ") }}.</li>{% endif %}

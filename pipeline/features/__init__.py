@@ -1,0 +1,1 @@
+"""Networks one looks through: pixels in, features or logits out."""
