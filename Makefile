@@ -12,7 +12,7 @@ help: ## what there is
 
 # DVC needs a git repository; a zip download is none. Said before gigabytes of packages are installed.
 versioned:
-	@grep -Eqs '^[[:space:]]*no_scm *= *true' .dvc/config .dvc/config.local || git rev-parse --git-dir >/dev/null || { \
+	@grep -Eqs '^[[:space:]]*no_scm *= *true' .dvc/config .dvc/config.local || git rev-parse --git-dir >/dev/null 2>&1 || { \
 		echo "no git repository here; run \`git init\` (or write no_scm = true under [core] in .dvc/config)" >&2; exit 1; }
 
 # The environment is made once, and again when the pins change.
@@ -22,6 +22,7 @@ $(VENV)/.leafsynth: constraints.txt pyproject.toml
 	touch $@
 
 repro: versioned $(VENV)/.leafsynth ## run the pipeline (dvc repro) and print the comparison
+	@python -m stages.check_params --dry-run >/dev/null # DVC's own words on broken YAML help nobody
 	dvc repro
 	@leafsynth show
 

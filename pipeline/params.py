@@ -56,6 +56,20 @@ def _class_name(name: str) -> str:
     return name
 
 
+def _arm_name(name: str) -> str:
+    if "." in _class_name(name):  # DVC takes `arms.a.b` for a key of a section
+        raise ValueError(f"expected letters, digits, '_' or '-' in an arm's name, got {shown(name)}; rename it")
+    return name
+
+
+def _weights(weights: str) -> str:
+    """A name of weights, or a file where every stage that loads weights depends on its folder."""
+    is_file = "/" in weights or weights.endswith((".pth", ".pt", ".safetensors"))
+    if is_file and (not weights.startswith("weights/") or ".." in weights.split("/")):
+        raise ValueError(f"expected a file in weights/, such as weights/mine.pth, got {shown(weights)}; put it there")
+    return weights
+
+
 def _raw_dir(path: str) -> str:
     parts = path.split("/")
     plain = all(part not in ("", ".", "..") and "\\" not in part for part in parts)
@@ -94,6 +108,8 @@ def _each_once(values: list) -> list:
 
 
 ClassName = Annotated[str, AfterValidator(_class_name)]
+ArmName = Annotated[str, AfterValidator(_arm_name)]
+Weights = Annotated[Text, AfterValidator(_weights)]
 Once = AfterValidator(_each_once)
 Seeds = Annotated[list[Seed], Field(min_length=1, max_length=100), Once]
 Augmentations = Annotated[list[Literal["color", "translation", "cutout"]], Field(max_length=10), Once]
@@ -249,7 +265,7 @@ class Generate(Launched):
 
 class Classifier(Section):
     model: Text
-    weights: Text | None
+    weights: Weights | None
     input_size: Annotated[int, Field(ge=16, le=2048)] | None
     steps: Steps
     batch_size: Batch
@@ -270,8 +286,8 @@ class Assess(TrainExtractor):
     extractors: Annotated[
         list[Literal["leaf", "random", "inception", "dinov2"]], Field(min_length=1, max_length=10), Once
     ]
-    inception_weights: Text | None
-    dinov2_weights: Text | None
+    inception_weights: Weights | None
+    dinov2_weights: Weights | None
 
 
 class AcceptanceRules(Section):
@@ -373,7 +389,7 @@ class Params(Section):
     threads: Annotated[int, Field(ge=1, le=256)]
     classes: Annotated[list[ClassName], Field(min_length=2, max_length=500), Once]
     data: Data
-    arms: Annotated[dict[ClassName, Arm], Field(max_length=50)]
+    arms: Annotated[dict[ArmName, Arm], Field(max_length=50)]
     label_budgets: Annotated[list[Images], Field(min_length=1, max_length=20), Once]
     minority_counts: Annotated[list[Images], Field(max_length=20), Once]
     render_sample: RenderSample

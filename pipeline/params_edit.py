@@ -81,6 +81,8 @@ def edited(text: str, changes: dict[str, Any]) -> str:
 def _set(section: CommentedMap, key: str, value: Any) -> None:
     old = section.get(key)
     if isinstance(value, list) and isinstance(old, CommentedSeq):
+        if not old:
+            old.fa.set_flow_style()  # an empty list has no other
         # In place, for the list holds its style, and its last item what follows the list: a comment, an empty line
         following = old.ca.items.get(len(old) - 1)
         old.ca.items.clear()

@@ -57,7 +57,7 @@ def _below(root: Path, path: str | None) -> str | None:
 def _check_groups(params: Params, root: Path) -> None:
     groups_csv, raw_dir = params.split.groups_csv, root / params.data.raw_dir
     # A set that is not there yet, such as the sample before it is rendered, may bring its csv
-    if groups_csv is not None and raw_dir.is_dir() and not (root / groups_csv).is_file():
+    if groups_csv is not None and raw_dir.is_dir():
         try:
             find_groups_csv(raw_dir, groups_csv)
         except InputError as error:

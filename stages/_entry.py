@@ -226,7 +226,10 @@ def main(
     with _one_sentence(name if chosen is None else f"{name}@{chosen}"), contextlib.ExitStack() as held:
         stage = Stage(name, chosen, load_params(PARAMS))
         if arguments.dry_run:
-            print(json.dumps({stage.name: stage.section}, indent=2, ensure_ascii=False))
+            try:
+                print(json.dumps({stage.name: stage.section}, indent=2, ensure_ascii=False), flush=True)
+            except BrokenPipeError:  # the reader has seen enough: … --dry-run | head
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit
             return
         fix_threads(stage.params.threads)
         command = launch(stage) if launch is not None and "RANK" not in os.environ else None

@@ -67,10 +67,13 @@ def test_csv_errors(tmp_path: Path) -> None:
         grouping.find_groups_csv(tmp_path, "x.csv")
 
 
-def test_csv_is_found_in_the_set_or_beside_it(tmp_path: Path) -> None:
+def test_csv_is_found_in_the_set_alone(tmp_path: Path) -> None:
+    """Elsewhere nothing would re-run when it changes, and a clone would not have it."""
     (tmp_path / "raw").mkdir()
     (tmp_path / "own.csv").touch()
-    assert grouping.find_groups_csv(tmp_path / "raw", str(tmp_path / "own.csv")) == tmp_path / "own.csv"
+    for name in ("../own.csv", str(tmp_path / "own.csv")):
+        with pytest.raises(InputError, match=r"expected a csv in .*raw, found no file '.*own\.csv' there"):
+            grouping.find_groups_csv(tmp_path / "raw", name)
     (tmp_path / "raw" / "in.csv").touch()
     assert grouping.find_groups_csv(tmp_path / "raw", "in.csv") == tmp_path / "raw" / "in.csv"
 

@@ -80,12 +80,12 @@ def test_what_can_be_run_is_taken(shipped, tmp_path, changes, monkeypatch):
 
 
 def test_paths_are_the_projects(shipped, tmp_path):
-    (tmp_path / "own").mkdir()
+    (tmp_path / "weights").mkdir()
     network = build_classifier("mobilenet_v3_small", num_classes=4, img_resolution=64, **SCRATCH)[1]
-    torch.save(network.state_dict(), tmp_path / "own/weights.pth")
-    (tmp_path / "own/groups.csv").write_text("file,group\n")
+    torch.save(network.state_dict(), tmp_path / "weights/mine.pth")
     (tmp_path / "data/sample").mkdir(parents=True)
-    own = {"train_classifier.weights": "own/weights.pth", "split.groups_csv": "own/groups.csv"}
+    (tmp_path / "data/sample/groups.csv").write_text("file,group\n")
+    own = {"train_classifier.weights": "weights/mine.pth", "split.groups_csv": "groups.csv"}
     check_with_libraries(changed(shipped, own), tmp_path)
     with pytest.raises(InputError, match=r"train_classifier\.weights: expected \d+ tensors that fit the model in "):
         check_with_libraries(changed(shipped, own | {"train_classifier.model": "resnet18"}), tmp_path)

@@ -350,8 +350,8 @@ def test_results_of_two_kinds_of_machine_are_not_compared(project, undo):
     assert "train_classifier@classic with a CPU of another kind" in done.stderr
 
 
-def test_git_has_nothing_left_over_but_the_lock(project):
-    project.git("add", "-A")
+def test_git_sees_no_output(project):
+    project.git("add", "-A", ":!data/raw")  # where an earlier test has put a set that DVC does not know
     made = {name for name in project.git("ls-files").splitlines() if name.startswith(("data/", "models/", "results/"))}
     assert made == {"models/extractor/scratch/README.md", "models/gan/scratch/README.md", "results/minority/README.md"}
 

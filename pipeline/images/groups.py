@@ -209,18 +209,18 @@ def groups_csv_columns(path: Path) -> str | None:
 
 
 def find_groups_csv(raw_dir: Path, groups_csv: str) -> Path:
-    """A groups csv by its path in the raw set, or else by its own path.
+    """A groups csv by its path in the raw set, where DVC sees that it changes and a colleague gets it.
 
     Raises:
-        InputError: Neither exists.
+        InputError: There is none, or the path leaves the set.
     """
-    for path in (raw_dir / groups_csv, Path(groups_csv)):
-        if path.is_file():
-            return path
-    raise InputError(
-        f"groups_csv: expected a csv in {raw_dir} or at a path of its own, found no file '{groups_csv}'; "
-        "correct the name, or leave it empty."
-    )
+    path = raw_dir / groups_csv
+    if not path.is_file() or not path.resolve().is_relative_to(raw_dir.resolve()):
+        raise InputError(
+            f"groups_csv: expected a csv in {raw_dir}, found no file '{groups_csv}' there; put it there "
+            "(`leafsynth init PATH --groups FILE` does), or leave it empty."
+        )
+    return path
 
 
 def read_groups_csv(path: Path, sources: Sequence[Source], classes: list[str], folders: Sequence[str]) -> CsvGroups:

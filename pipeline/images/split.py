@@ -99,7 +99,7 @@ def split_images(
         test_share: Share of a class's images for test, over 0 and under 1.
         val_share: Share of the images left for val, 0 or more and under 1.
         seed: Of the draw.
-        groups_csv: Path in the raw set, or of its own, of a csv of group ids. None or empty: none.
+        groups_csv: Path in the raw set of a csv of group ids. None or empty: none.
         group_pattern: Regular expression on file names. None or empty: none.
         near_duplicate_distance: Hamming distance (bits of 64) up to which near duplicates are looked for.
         max_pixels: Images with more pixels are rejected undecoded.
@@ -231,7 +231,6 @@ def split_images(
             "classes": list(classes),
             "fit": fit,
             "group_pattern": group_pattern or "",
-            # A path of its own may be absolute: only its name goes into outputs.
             "groups_csv": csv_path.name if csv_path else "",
             "img_resolution": img_resolution,
             "max_pixels": max_pixels,

@@ -29,10 +29,10 @@ val.</figcaption></figure>
 <thead><tr><th>arm</th><th>own training images right at the end</th></tr></thead>
 <tbody>{% for arm, share in fit.items() %}<tr><td>{{ arm }}</td><td>{{ "%.0f%%" | format(100 * share) }}</td></tr>
 {% endfor %}</tbody></table></div>
-<p class="note">{% if steps %}Counted over the batches between the last two looks at val, as they were drawn and augmented; mean
-over seeds. All arms have {{ steps }} steps.{% else %}Of a frozen network with a regression on its features, at the weakest
-penalty that was tried; mean over seeds. The horizontal axis of the curves counts the penalties, from strong to weak.
-{% endif %} Guessing would have a macro-F1 of {{ "%.3f" | format(guessing) }} on this
+<p class="note">{% if steps %}Counted over the batches between the last two looks at val, as they were drawn and
+augmented; mean over seeds. All arms have {{ steps }} steps.{% else %}Of a frozen network with a regression on its
+features, at the weakest penalty that was tried; mean over seeds. The horizontal axis of the curves counts the
+penalties, from strong to weak.{% endif %} Guessing would have a macro-F1 of {{ "%.3f" | format(guessing) }} on this
 test split at best.</p>{% endif %}
 </section>
 """

@@ -100,7 +100,8 @@ photographed. They show that the pipeline works; they say nothing about real lea
 
 <section>
 <h2>All arms</h2>
-<p class="note">The same classifier{% if c.method.steps %}, the same number of optimiser steps{% endif %}, the same seeds; what differs is what it was
+<p class="note">The same classifier{% if c.method.steps %}, the same number of optimiser steps{% endif %}, the same
+seeds; what differs is what it was
 trained on. Mean over {{ c.method.seeds | length }} seeds on {{ c.method.n_test }} test images, below it the
 {{ percent(c.method.confidence) }} interval. The highlighted arm was chosen among those with synthetic images by its
 macro-F1 on val.</p>
