@@ -70,7 +70,7 @@ def run(stage: Stage) -> None:
             ),
             no_rivals=[name for name, arm in stage.params.arms.items() if arm.background != "keep"],
             is_rendered_sample=is_rendered_sample,
-            computed_on=f"{in_words(computed_on)}, {stage.params.threads} CPU threads",
+            computed_on=f"{in_words(computed_on)}, threads: {stage.params.threads}",
             **stage.section,
         )
     stage.finals(finals, own_file=False)  # compare_predictions has written metrics.json

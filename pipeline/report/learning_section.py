@@ -49,13 +49,13 @@ def training_sentences(
         guessing: Macro-F1 of `measure.guessing`.
         steps: Optimiser steps of every arm; 0 for a frozen network.
     """
-    learned, longer = ("learned", "raise `train_classifier.steps`") if steps else ("told apart", "take another network")
+    verb, longer = ("has not learned", "raise `train_classifier.steps`") if steps else ("does not know", "take another")
     controls = [arm for arm in REFERENCES if arm in scores]
     found = []
     if controls and all(scores[arm].lower <= guessing for arm in controls):
         best = max(controls, key=lambda arm: scores[arm].mean)
         found.append(
-            f"The classifier has not {learned} these classes: trained on real images, `{best}` reaches a macro-F1 of "
+            f"The classifier {verb} these classes: trained on real images, `{best}` reaches a macro-F1 of "
             f"{scores[best].mean:.3f} [{scores[best].lower:.3f}, {scores[best].upper:.3f}], and guessing "
             f"{guessing:.3f}. Nothing here says whether synthetic images help; {longer} first."
         )

@@ -26,7 +26,8 @@ SECTION = """{% macro signed(value, tinted=True) -%}
 {% endfor %}
 <p class="note">An experiment on <code>{{ info.class }}</code>, of which train holds {{ info.real_before }} real
 images and test {{ effect.num_test }} ({{ effect.num_units }} groups). All but a few were taken out of train, a GAN
-was trained anew on what was left, and three classifiers were trained alike ({{ studies[0].steps }} steps, seeds
+was trained anew on what was left, and three classifiers were trained alike ({% if studies[0].steps %}
+{{ studies[0].steps }} steps, {% endif %}seeds
 {{ studies[0].seeds | join(", ") }}, classes drawn equally often, classic augmentation): <em>full</em> on all real
 images, <em>shrunk</em> on what was left, <em>restored</em> on that and synthetic images up to the former count.</p>
 <figure class="plot"><div><img src="{{ picture }}"

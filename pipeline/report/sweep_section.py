@@ -12,8 +12,9 @@ from pipeline.report.sweep_results import Sweep
 SECTION = """<section>
 <h2>How many synthetic images?</h2>
 <p><strong>{{ sweep.recommendation.sentence | code }}</strong></p>
-<p class="note">The same classifier was trained at {{ rows | length }} ratios of synthetic to real images, each for
-{{ sweep.steps }} steps with the seeds {{ sweep.seeds | join(", ") }}. Ratio 1 means: behind the real images of every
+<p class="note">The same classifier was trained at {{ rows | length }} ratios of synthetic to real images, each
+{% if sweep.steps %}for {{ sweep.steps }} steps {% endif %}
+with the seeds {{ sweep.seeds | join(", ") }}. Ratio 1 means: behind the real images of every
 class stand as many synthetic ones. Ratio 0 is the arm <code>{{ sweep.choice.control }}</code>, of those without
 synthetic images the best on val ({% for arm, f1 in sweep.choice.controls.items() %}{{ arm }} {{ "%.3f" | format(f1)
 }}{{ ", " if not loop.last }}{% endfor %}), so that these images are held against the best that can be had without them.
