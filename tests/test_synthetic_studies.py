@@ -158,7 +158,7 @@ def test_test_images_are_opened_when_everything_is_chosen(project, monkeypatch, 
         monkeypatch.setattr(module, name, wrapper)
 
     watched(stores, "load_store", lambda args: Path(args[0]).name)
-    watched(training_sets, "train_classifier", lambda args: "trained")
+    watched(training_sets, "train_judge", lambda args: "trained")
     watched(mixture_choice, "choose_ratio", lambda args: "chosen")
     run(stage, item)
     assert events[:2] == ["train", "val"] and events[-1] == "test" and events.count("test") == 1
@@ -216,7 +216,7 @@ def test_images_taken_away_reach_neither_the_gan_nor_its_score_nor_the_classifie
     from pipeline.learn import features
 
     given: dict[str, list[np.ndarray]] = {"gan": [], "score": [], "classifiers": []}
-    train_gan, train_one = training_loop.train, training_sets.train_classifier
+    train_gan, train_one = training_loop.train, training_sets.train_judge
     extract = features.penultimate_features
     sets = []
 
@@ -236,7 +236,7 @@ def test_images_taken_away_reach_neither_the_gan_nor_its_score_nor_the_classifie
 
     monkeypatch.setattr(features, "penultimate_features", watched_features)
     monkeypatch.setattr(training_loop, "train", watched_gan)
-    monkeypatch.setattr(training_sets, "train_classifier", watched_classifier)
+    monkeypatch.setattr(training_sets, "train_judge", watched_classifier)
     run(study_minority, "3")
     full = load_store("data/arrays/train", CLASSES)
     kept = shrink_class(full, "rust", 3, seed=load_params("params.yaml").study_minority.seed)
