@@ -195,6 +195,8 @@ def test_every_argument_and_byte_is_in_the_fingerprint(train, val, tmp_path, mon
         "eval_every": 3,
         "sampling": "balanced",
         "augment": "classic",
+        "freeze_norms": True,
+        "head_rate": 5.0,
         "device": "cuda",
     }
     arguments = set(inspect.signature(train_classifier).parameters)
