@@ -9,7 +9,7 @@ last layer.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,46 +77,104 @@ def train_probe(
     """
     check_stores(train, val)
     img_resolution, num_classes = train.images.shape[1], len(train.classes)
-    policy = build_policy(augment, img_resolution)
-
-    def network() -> nn.Module:
-        seed_layers(0, "initial weights")  # of the last layer, which is replaced
-        built = build_classifier(
-            model, num_classes=num_classes, weights=weights, input_size=input_size, img_resolution=img_resolution
-        )
-        return built.to(device).eval()
-
+    network = {"model": model, "weights": weights, "input_size": input_size, "device": device}
+    network |= {"num_classes": num_classes, "img_resolution": img_resolution}
     with reproducible():
-        frozen = network()
-        looks = Looks(frozen, state_dir, [model, weights, input_size, img_resolution, device], name=method)
+        looks = frozen_looks(**network, state_dir=state_dir, name=method)
         of_val = looks.at(val.images)
         trained = []
         for seed in seeds:
             images, labels = [train.images], [train.labels]
-            for view in range(views if augment != "none" else 0):
-                seen = [policy(image, seed, view, i) for i, image in enumerate(train.images)]
-                images.append(np.stack(seen))
-                labels.append(train.labels)
+            if augment != "none" and views > 0:
+                every = np.arange(len(train.labels))
+                images.append(augmented_images(train.images, every, count=views, augment=augment, seed=seed))
+                labels.append(np.tile(train.labels, views))
             features, target = looks.at(np.concatenate(images)), np.concatenate(labels)
-            history, best = [], None
-            for step, strength in enumerate(STRENGTHS, 1):
-                weight, bias = _regression(features, target, num_classes, strength, balanced=sampling == "balanced")
-                of_train, probabilities = (_softmax(x @ weight.T + bias) for x in (features, of_val))
-                row = {"step": step, "train_loss": log_loss(target, of_train)}
-                row["train_accuracy"] = float((of_train.argmax(axis=1) == target).mean())
-                row["val_loss"] = log_loss(val.labels, probabilities)
-                row["val_macro_f1"] = evaluate_predictions(val.labels, probabilities, val.classes)["macro_f1"]
-                history.append(row)
-                if report is not None:
-                    report({f"{k}/seed_{seed}": v for k, v in row.items() if k != "step"}, step)
-                key = (row["val_macro_f1"], -row["val_loss"])
-                if best is None or key > best[0]:
-                    best = key, step, weight, bias
-            assert best is not None
-            judge = network()
-            _replace_last(judge, best[2], best[3])
-            trained.append(Trained(seed, judge, history, best[1], 0, method))
+            history, step, weight, bias = _best_strength(
+                features, target, of_val, val, balanced=sampling == "balanced", report=report, seed=seed
+            )
+            judge = _network(**network)
+            _replace_last(judge, weight, bias)
+            trained.append(Trained(seed, judge, history, step, 0, method))
     return trained
+
+
+def probe_labels(
+    train: Store,
+    val: Store,
+    *,
+    rows: Mapping[int, np.ndarray],
+    looks: Looks,
+    augmented_views: int,
+    augment: str = "classic",
+    report: Callable[[dict[str, float], int], None] | None = None,
+    method: str = "probe",
+) -> list[Trained]:
+    """`train_probe` on few labelled photos of train, others for every seed.
+
+    Args:
+        train: All of train; images and labels of other rows stay unseen.
+        val: To choose the strength on.
+        rows: Seed to the rows whose labels may be seen.
+        looks: The frozen network.
+        augmented_views: Of each labelled photo, beside the photo itself.
+        augment: Name of their policy.
+        report: See `train_probe`, with `method` in front.
+        method: Its name among others.
+
+    Returns:
+        One `Trained` a seed, whose model takes the features that `looks` gives, float32.
+    """
+    trained = []
+    with reproducible():
+        of_val = looks.at(val.images)
+        for seed, own in rows.items():
+            images = [train.images[own]]
+            if augmented_views > 0:
+                images.append(augmented_images(train.images, own, count=augmented_views, augment=augment, seed=seed))
+            target = np.tile(train.labels[own], 1 + augmented_views)
+            history, step, weight, bias = _best_strength(
+                looks.at(np.concatenate(images)), target, of_val, val, balanced=False, report=report, seed=seed,
+                method=method,
+            )  # fmt: skip
+            with torch.random.fork_rng():  # of a layer whose weights are replaced
+                layer = nn.Linear(weight.shape[1], weight.shape[0]).eval()
+            _replace_last(layer, weight, bias)
+            trained.append(Trained(seed, layer, history, step, 0, method))
+    return trained
+
+
+def augmented_images(images: np.ndarray, rows: np.ndarray, *, count: int, augment: str, seed: int) -> np.ndarray:
+    """(count * rows, H, W, 3) uint8: views of some images, view by view; each is addressed by (seed, view, row)."""
+    policy = build_policy(augment, images.shape[1])
+    return np.stack([policy(images[row], seed, view, int(row)) for view in range(count) for row in rows])
+
+
+def frozen_looks(
+    *,
+    model: str,
+    weights: str,
+    input_size: int | None,
+    num_classes: int,
+    img_resolution: int,
+    device: str = "cpu",
+    state_dir: str | Path | None = None,
+    name: str = "",
+) -> Looks:
+    """The features of a pretrained network.
+
+    Args:
+        model: See `train_probe`, like those that follow.
+        weights: See there.
+        input_size: See there.
+        num_classes: K; the last layer is not looked at.
+        img_resolution: Side of the photos, pixels.
+        device: cpu or cuda.
+        state_dir: Of the stage; None: nothing is kept.
+        name: For the progress bar.
+    """
+    frozen = _network(model, weights, input_size, num_classes, img_resolution, device)
+    return Looks(frozen, state_dir, [model, weights, input_size, img_resolution, device], name=name)
 
 
 class Looks:
@@ -163,6 +221,48 @@ class Looks:
                         f"{len(self.rows)} pictures looked at",
                     )  # fmt: skip
         return np.stack([self.rows[key] for key in keys]).astype(np.float64)
+
+
+def _network(
+    model: str, weights: str, input_size: int | None, num_classes: int, img_resolution: int, device: str
+) -> nn.Module:
+    with torch.random.fork_rng():
+        seed_layers(0, "initial weights")  # of the last layer, which is replaced
+        built = build_classifier(
+            model, num_classes=num_classes, weights=weights, input_size=input_size, img_resolution=img_resolution
+        )
+    return built.to(device).eval()
+
+
+def _best_strength(
+    features: np.ndarray,
+    target: np.ndarray,
+    of_val: np.ndarray,
+    val: Store,
+    *,
+    balanced: bool,
+    report: Callable[[dict[str, float], int], None] | None,
+    seed: int,
+    method: str = "",
+) -> tuple[list[dict[str, float]], int, np.ndarray, np.ndarray]:
+    """History, and of the strength that is best on val: its place from 1, weights (K, F) and bias (K,)."""
+    history, best = [], None
+    for step, strength in enumerate(STRENGTHS, 1):
+        weight, bias = _regression(features, target, len(val.classes), strength, balanced=balanced)
+        of_train, probabilities = (_softmax(x @ weight.T + bias) for x in (features, of_val))
+        row = {"step": step, "train_loss": log_loss(target, of_train)}
+        row["train_accuracy"] = float((of_train.argmax(axis=1) == target).mean())
+        row["val_loss"] = log_loss(val.labels, probabilities)
+        row["val_macro_f1"] = evaluate_predictions(val.labels, probabilities, val.classes)["macro_f1"]
+        history.append(row)
+        if report is not None:
+            of = f"{method}/" if method else ""
+            report({f"{of}{k}/seed_{seed}": v for k, v in row.items() if k != "step"}, step)
+        key = (row["val_macro_f1"], -row["val_loss"])
+        if best is None or key > best[0]:
+            best = key, step, weight, bias
+    assert best is not None
+    return history, *best[1:]
 
 
 def _regression(
