@@ -77,6 +77,11 @@ class Stage:
         """Where a killed training finds what it saved; not an output, since DVC wipes those before a run."""
         return STATE / self.name
 
+    @property
+    def looks_dir(self) -> Path:
+        """Where what a frozen network has seen is kept, for all stages and the next run."""
+        return STATE / "looks"
+
     @contextlib.contextmanager
     def fresh(self, *paths: str) -> Iterator[Any]:
         """Yield new folders to write into; on success they take the given places, on failure they vanish.

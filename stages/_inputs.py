@@ -75,7 +75,7 @@ def stage_names(params: Params) -> list[str]:
     """Every stage whose final numbers stand in results/metrics, in the order of the graph."""
     names = ["split", "train_extractor", "train_gan", *(f"specialise_gan@{name}" for name in params.classes)]
     names += ["generate", "filter_synthetic", "assess", *(f"train_classifier@{arm}" for arm in params.arms)]
-    names += ["sweep_mixture", *(f"study_minority@{count}" for count in params.minority_counts)]
+    names += ["second_judge", "sweep_mixture", *(f"study_minority@{count}" for count in params.minority_counts)]
     return names + [f"train_sgan@{budget}" for budget in params.label_budgets]
 
 

@@ -2,34 +2,54 @@
 
 With few photos a class this tells more than a network trained on them alone, and costs one forward pass an image
 instead of a training; transfer is the bar that synthetic images are held against (arXiv 2208.12613). The strength of
-the regression is chosen on val. What comes out is a classifier like any other: the network with the regression as its
-last layer.
+the regression is chosen on val.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
-from tqdm import tqdm
+from torch import Tensor, nn
 
 from pipeline import InputError
 from pipeline.images.store import Store
-from pipeline.images.transforms import build_policy
 from pipeline.learn.batches import check_stores
 from pipeline.learn.classifier_model import build_classifier
 from pipeline.learn.device import reproducible, seed_layers
-from pipeline.learn.features import penultimate_features
+from pipeline.learn.looks import Looks
 from pipeline.learn.metrics import evaluate_predictions
-from pipeline.learn.trained import PREDICT_BATCH, Trained, log_loss
-from pipeline.resume import TrainingState, fingerprint
+from pipeline.learn.trained import Trained, log_loss
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of scikit-learn: the inverse of the penalty on standardised features
 MOST_ITERATIONS = 2000
+TOLERANCE = 1e-4  # a hundredth of it moves no third digit of macro-F1, for three times the time
+
+
+class Probe(nn.Module):
+    """A classifier like any other: (N, 3, H, W) uint8 pixels to (N, K) float64 logits.
+
+    Args:
+        looks: At pictures.
+        weight: (K, F).
+        bias: (K,).
+        device: Where logits are computed.
+    """
+
+    def __init__(self, looks: Looks, weight: np.ndarray, bias: np.ndarray, device: str) -> None:
+        super().__init__()
+        self.looks = looks
+        self.last = nn.Linear(weight.shape[1], len(weight), dtype=torch.float64, device=device)
+        with torch.no_grad():
+            self.last.weight.copy_(torch.from_numpy(weight))
+            self.last.bias.copy_(torch.from_numpy(bias))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits."""
+        features = self.looks.at(pixels.permute(0, 2, 3, 1).cpu().numpy())
+        return self.last(torch.from_numpy(features).to(self.last.weight))
 
 
 def train_probe(
@@ -45,7 +65,7 @@ def train_probe(
     augment: str = "none",
     device: str = "cpu",
     report: Callable[[dict[str, float], int], None] | None = None,
-    state_dir: str | Path | None = None,
+    looks_dir: str | Path | None = None,
     method: str = "",
 ) -> list[Trained]:
     """Fit one probe a seed; of each, the strength with the best macro-F1 on val is kept.
@@ -64,7 +84,7 @@ def train_probe(
         augment: Name of a policy of `images/transforms.py`.
         device: cpu or cuda.
         report: Called with the figures of a strength and its place in STRENGTHS, from 1.
-        state_dir: Where features are kept that a killed stage had computed; None: nowhere.
+        looks_dir: Where features are kept for the next set, stage or run; None: in memory alone.
         method: Name of this set among several in one stage; "": it is the only one.
 
     Returns:
@@ -72,35 +92,29 @@ def train_probe(
         optimiser made a step.
 
     Raises:
-        InputError: Bad names, weights or images; a network whose last layer is not linear.
-        Interrupted: Ctrl-C or SIGTERM came, and the features are saved in `state_dir`.
+        InputError: Bad names, weights or images.
     """
     check_stores(train, val)
     img_resolution, num_classes = train.images.shape[1], len(train.classes)
-    policy = build_policy(augment, img_resolution)
-
-    def network() -> nn.Module:
-        seed_layers(0, "initial weights")  # of the last layer, which is replaced
-        built = build_classifier(
+    balanced = sampling == "balanced"
+    with reproducible():
+        seed_layers(0, "initial weights")  # of the last layer, which nobody looks at
+        network = build_classifier(
             model, num_classes=num_classes, weights=weights, input_size=input_size, img_resolution=img_resolution
         )
-        return built.to(device).eval()
-
-    with reproducible():
-        frozen = network()
-        looks = Looks(frozen, state_dir, [model, weights, input_size, img_resolution, device], name=method)
-        of_val = looks.at(val.images)
-        trained = []
+        looks = Looks(network.to(device), looks_dir, name=method)
+        plain, of_val = looks.at(train.images), looks.at(val.images)
+        trained: list[Trained] = []
         for seed in seeds:
-            images, labels = [train.images], [train.labels]
-            for view in range(views if augment != "none" else 0):
-                seen = [policy(image, seed, view, i) for i, image in enumerate(train.images)]
-                images.append(np.stack(seen))
-                labels.append(train.labels)
-            features, target = looks.at(np.concatenate(images)), np.concatenate(labels)
+            if trained and augment == "none":  # nothing to draw
+                trained.append(trained[0]._replace(seed=seed))
+                continue
+            turns = [looks.augmented(train.images, augment, seed, view) for view in range(views)]
+            features = np.concatenate([plain, *(turns if augment != "none" else [])])
+            target = np.tile(train.labels, len(features) // len(plain))
             history, best = [], None
             for step, strength in enumerate(STRENGTHS, 1):
-                weight, bias = _regression(features, target, num_classes, strength, balanced=sampling == "balanced")
+                weight, bias = _regression(features, target, num_classes, strength, balanced=balanced)
                 of_train, probabilities = (_softmax(x @ weight.T + bias) for x in (features, of_val))
                 row = {"step": step, "train_loss": log_loss(target, of_train)}
                 row["train_accuracy"] = float((of_train.argmax(axis=1) == target).mean())
@@ -113,56 +127,8 @@ def train_probe(
                 if best is None or key > best[0]:
                     best = key, step, weight, bias
             assert best is not None
-            judge = network()
-            _replace_last(judge, best[2], best[3])
-            trained.append(Trained(seed, judge, history, best[1], 0, method))
+            trained.append(Trained(seed, Probe(looks, best[2], best[3], device), history, best[1], 0, method))
     return trained
-
-
-class Looks:
-    """Features of a frozen network, each picture's computed once, and kept where a stage is killed.
-
-    Several sets of one stage hold the same photos, and seeds the same images without augmentation.
-
-    Args:
-        network: Of `build_classifier`, in eval mode.
-        state_dir: Of the stage; None: nothing is kept.
-        identity: What the features depend on beside the pixels.
-        name: For the progress bar.
-    """
-
-    _kept: dict[str, dict[bytes, np.ndarray]] = {}  # noqa: RUF012 - of this process, by fingerprint
-
-    def __init__(self, network: nn.Module, state_dir: str | Path | None, identity: Sequence, *, name: str):
-        self.network, self.name = network, name
-        self.key = fingerprint([], {"features of": list(identity)})
-        self.rows = self._kept.setdefault(self.key, {})
-        self.place = None if state_dir is None else Path(state_dir) / "features"
-        self.stage = None if state_dir is None else Path(state_dir).name
-
-    def at(self, images: np.ndarray) -> np.ndarray:
-        """(N, H, W, 3) uint8 to (N, F) float64."""
-        keys = [hashlib.sha256(image.tobytes()).digest() for image in images]
-        with TrainingState(self.place, self.key, name=self.stage) as state:
-            if not self.rows and (saved := state.load()) is not None:
-                self.rows |= zip(map(bytes.fromhex, saved["keys"]), saved["features"].numpy(), strict=True)
-                print(f"{state.name}: going on from {saved['position']}", flush=True)
-            unseen = {key: i for i, key in reversed(list(enumerate(keys))) if key not in self.rows}
-            waiting = sorted(unseen.values())
-            blocks = range(0, len(waiting), PREDICT_BATCH)
-            for start in tqdm(blocks, f"features {self.name}".strip(), disable=None, leave=False):
-                rows = waiting[start : start + PREDICT_BATCH]
-                # Always a whole batch: a convolution's last bits may depend on its size
-                padded = np.concatenate([images[rows], images[rows[-1:]].repeat(PREDICT_BATCH - len(rows), axis=0)])
-                features = penultimate_features(self.network, padded)[: len(rows)]
-                self.rows |= {keys[i]: row for i, row in zip(rows, features, strict=True)}
-                if state.due():
-                    state.save(
-                        {"keys": [key.hex() for key in self.rows],
-                         "features": torch.from_numpy(np.stack(list(self.rows.values())))},
-                        f"{len(self.rows)} pictures looked at",
-                    )  # fmt: skip
-        return np.stack([self.rows[key] for key in keys]).astype(np.float64)
 
 
 def _regression(
@@ -174,9 +140,9 @@ def _regression(
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     deviation = np.where(deviation > 1e-8, deviation, 1.0)
     regression = LogisticRegression(
-        C=strength, class_weight="balanced" if balanced else None, max_iter=MOST_ITERATIONS, tol=1e-6
+        C=strength, class_weight="balanced" if balanced else None, max_iter=MOST_ITERATIONS, tol=TOLERANCE
     ).fit((features - mean) / deviation, labels)
-    weight, bias = regression.coef_, regression.intercept_
+    weight, bias = regression.coef_.astype(np.float64), regression.intercept_.astype(np.float64)
     if len(weight) == 1:  # two classes: one logit z is the softmax of (-z/2, z/2)
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     if len(weight) != num_classes:
@@ -188,14 +154,3 @@ def _regression(
 def _softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
-
-
-def _replace_last(model: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:
-    layer = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
-    if not isinstance(layer, nn.Linear) or layer.weight.shape != weight.shape or layer.bias is None:
-        raise InputError(
-            "model: expected one whose last layer is linear for kind: probe, found another; take tf_efficientnet_lite0."
-        )
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(weight))
-        layer.bias.copy_(torch.from_numpy(bias))

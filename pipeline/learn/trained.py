@@ -30,6 +30,10 @@ class PixelInput(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         self.input_size = input_size
 
+    def extra_repr(self) -> str:
+        """What its buffers do not say."""
+        return f"input_size={self.input_size}"
+
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) uint8 to (N, 3, input_size, input_size) float32."""
         images = pixels.float() / 255
