@@ -145,6 +145,11 @@ class Arm(Section):
     background: Literal["keep", "mask", "only"]
     resolution: Literal["photo", "gan"]
 
+    @property
+    def is_rival(self) -> bool:
+        """Whether it sees of the photos all that the others see; else it answers a question of its own."""
+        return self.background == "keep" and self.resolution == "photo"
+
 
 class RenderSample(Section):
     img_resolution: Annotated[int, Field(ge=16, le=1024)]

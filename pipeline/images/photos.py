@@ -7,11 +7,14 @@ it, too.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 
 from pipeline import InputError
-from pipeline.images.store import Store
+from pipeline.images.background import with_background
+from pipeline.images.store import Store, load_store
 
 RESOLUTIONS = ("photo", "gan")
 
@@ -52,3 +55,22 @@ def as_seen(store: Store, photos: Store, resolution: str) -> Store:
         images = images.copy() if images is store.images else images
         images[real] = photos.images[np.array(found)[real]]
     return store._replace(images=images)
+
+
+def load_training_set(
+    folder: str | Path, photos: str | Path, classes: list[str], *, resolution: str, background: str
+) -> Store:
+    """The training set of an arm, as its judge sees it.
+
+    Args:
+        folder: Its store.
+        photos: The store of the real photos of train.
+        classes: Class names.
+        resolution: Of the real ones, see `as_seen`.
+        background: See `with_background`.
+
+    Raises:
+        InputError: See `load_store`, `as_seen` and `with_background`.
+    """
+    seen = as_seen(load_store(folder, classes), load_store(photos, classes), resolution)
+    return with_background(seen, background)
