@@ -25,8 +25,8 @@ from pipeline.images.listing import list_class, subfolders
 from pipeline.images.seeding import numpy_rng
 from pipeline.images.store import Store
 from pipeline.learn.judge import train_judge
+from pipeline.learn.looks import Looks
 from pipeline.learn.metrics import evaluate_predictions
-from pipeline.learn.probe import Looks
 from pipeline.learn.trained import predict
 
 LITE0 = {"model": "tf_efficientnet_lite0", "weights": "packaged"}

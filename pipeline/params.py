@@ -143,6 +143,12 @@ class Arm(Section):
     sampling: Literal["natural", "balanced"]
     augment: Literal["none", "classic"]
     background: Literal["keep", "mask", "only"]
+    resolution: Literal["photo", "gan"]
+
+    @property
+    def is_rival(self) -> bool:
+        """Whether it sees of the photos all that the others see; else it answers a question of its own."""
+        return self.background == "keep" and self.resolution == "photo"
 
 
 class RenderSample(Section):
@@ -153,6 +159,7 @@ class RenderSample(Section):
 
 class Split(Section):
     img_resolution: Resolution
+    photo_resolution: Annotated[int, Field(ge=32, le=1024)]
     fit: Literal["crop", "pad", "stretch"]
     test_share: Share
     val_share: Share
@@ -162,6 +169,15 @@ class Split(Section):
     near_duplicate_distance: Annotated[int, Field(ge=0, le=16)]
     max_pixels: Annotated[int, Field(ge=1, le=10**10)]
     min_images_per_class: Annotated[int, Field(ge=3, le=100_000)]
+
+    @model_validator(mode="after")
+    def _judge_sees_no_less(self) -> Split:
+        if self.photo_resolution < self.img_resolution:
+            raise ValueError(
+                f"expected photo_resolution of at least img_resolution ({self.img_resolution}), so that the judge sees "
+                f"no less of a photo than the GANs, got {self.photo_resolution}"
+            )
+        return self
 
 
 class Gan(Section):
@@ -320,6 +336,10 @@ class TrainClassifier(Classifier):
         return self
 
 
+class SecondJudge(TrainClassifier):
+    enabled: bool
+
+
 class SganSetting(Section):
     lr: Rate
     dropout: Annotated[float, Field(ge=0, lt=1)]
@@ -367,16 +387,17 @@ class Compare(Section):
 
 
 # What the verdict and its effects take for granted of the arms that they know by name: train, sampling, augment,
-# background. Two of them that are compared differ in one of these.
+# background, resolution. Two of them that are compared differ in one of these.
 RECIPES = {
-    "real": ("data/arrays/train", "natural", "none", "keep"),
-    "balanced": ("data/arrays/train", "balanced", "none", "keep"),
-    "classic": ("data/arrays/train", "balanced", "classic", "keep"),
-    "synthetic": ("data/arrays/augmented", "balanced", "none", "keep"),
-    "synthetic_classic": ("data/arrays/augmented", "balanced", "classic", "keep"),
-    "filtered": ("data/arrays/augmented_filtered", "balanced", "none", "keep"),
-    "filtered_classic": ("data/arrays/augmented_filtered", "balanced", "classic", "keep"),
-    "classic_masked": ("data/arrays/train", "balanced", "classic", "mask"),
+    "real": ("data/arrays/train", "natural", "none", "keep", "photo"),
+    "balanced": ("data/arrays/train", "balanced", "none", "keep", "photo"),
+    "classic": ("data/arrays/train", "balanced", "classic", "keep", "photo"),
+    "synthetic": ("data/arrays/augmented", "balanced", "none", "keep", "photo"),
+    "synthetic_classic": ("data/arrays/augmented", "balanced", "classic", "keep", "photo"),
+    "filtered": ("data/arrays/augmented_filtered", "balanced", "none", "keep", "photo"),
+    "filtered_classic": ("data/arrays/augmented_filtered", "balanced", "classic", "keep", "photo"),
+    "classic_masked": ("data/arrays/train", "balanced", "classic", "mask", "photo"),
+    "classic_small": ("data/arrays/train", "balanced", "classic", "keep", "gan"),
 }
 # What specialise_gan takes from the joint model with `init: joint`
 SHAPE = ("network", "z_dim", "G_channels", "D_channels", "G_conditioning", "D_conditioning", "spectral_norm")
@@ -401,6 +422,7 @@ class Params(Section):
     filter_synthetic: FilterSynthetic
     assess: Assess
     train_classifier: TrainClassifier
+    second_judge: SecondJudge
     train_sgan: TrainSgan
     sweep_mixture: SweepMixture
     study_minority: StudyMinority
@@ -432,7 +454,7 @@ class Params(Section):
         for name, recipe in RECIPES.items():
             if name not in self.arms:
                 continue
-            for key, value in zip(("train", "sampling", "augment", "background"), recipe, strict=True):
+            for key, value in zip(("train", "sampling", "augment", "background", "resolution"), recipe, strict=True):
                 if (got := getattr(self.arms[name], key)) != value:
                     raise ValueError(
                         f"arms.{name}.{key}: expected {value}, since the verdict or an effect compares with this arm, "

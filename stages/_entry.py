@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import errno
 import importlib
 import json
@@ -52,6 +53,7 @@ class Stage:
         self.pictures: list[tuple[Path, str]] = []
         self.metrics: dict[str, float] = {}
         self.execution: dict[str, dict[str, float]] = {}
+        self._state = STATE
         self._run: Any = None
         self._inputs: Inputs | None = None
         self._placed: list[Path] = []
@@ -75,7 +77,52 @@ class Stage:
     @property
     def state_dir(self) -> Path:
         """Where a killed training finds what it saved; not an output, since DVC wipes those before a run."""
-        return STATE / self.name
+        return self._state / self.name
+
+    @contextlib.contextmanager
+    def part(self, item: str, section: dict[str, Any] | None = None) -> Iterator[Stage]:
+        """One of several pieces of work of this stage that are looked at side by side: `train_classifier@classic`.
+
+        Yield a stage of that name, with a run, curves, pictures and final numbers of its own. Its state is kept until
+        the whole stage is done, for DVC wipes what finished parts have written when another is killed.
+
+        Args:
+            item: What follows the `@`.
+            section: What its run shows as its parameters; None: the stage's section.
+        """
+        part = copy.copy(self)  # inputs, and the list of what is in its place, stay shared
+        part.name, part.item, part._state = f"{self.name}@{item}", item, self.state_dir
+        part.section = self.section if section is None else section
+        part.pictures, part.metrics = [], {}
+        if self.rank > 0:  # the first rank is the stage to the world outside
+            yield part
+            return
+        with part._own_run():
+            yield part
+
+    @contextlib.contextmanager
+    def _own_run(self) -> Iterator[None]:
+        # Tracking is an observer: it is handed numbers and gives nothing back, so it cannot change an output,
+        # and stages do not depend on its code. A new plot in the report retrains nothing.
+        tracking = importlib.import_module("pipeline.report.tracking")
+        # The sentence is said inside, before tracking waits for its recorder.
+        with tracking.stage_run(self.name, self.section, root=Path.cwd()) as self._run, _one_sentence(self.name):
+            yield
+            self._run.finals(self.metrics)
+            for path, title in self.pictures:
+                self._run.picture(path, title)
+            if self.execution:
+                tracking.log_execution(
+                    {**self.execution, self.name: self.metrics},
+                    root=Path.cwd(),
+                    pictures=[path for path, _ in self.pictures],
+                    params=self.params.model_dump(),
+                )
+
+    @property
+    def looks_dir(self) -> Path:
+        """Where what a frozen network has seen is kept, for all stages and the next run."""
+        return STATE / "looks"
 
     @contextlib.contextmanager
     def fresh(self, *paths: str) -> Iterator[Any]:
@@ -213,7 +260,7 @@ def main(
         run: The stage.
         item: What the stage is repeated over ("class", "arm"), or None.
         launch: The command that starts the stage's ranks, or None where the stage is to run in this process.
-        tracked: False for a stage that has nothing to tell MLflow.
+        tracked: False for a stage that has nothing to tell MLflow itself; its parts, if any, do.
     """
     name = doc.split(":")[0].strip()
     parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=doc)
@@ -241,25 +288,7 @@ def main(
         held.enter_context(stage_lock(stage.name))
         drop_leftovers(stage.params)
         stage._inputs = Inputs(name, stage.item, stage.params)
-        if not tracked:
+        with stage._own_run() if tracked else contextlib.nullcontext():
             run(stage)
-            stage.refuse_other_inputs()
-            return
-        # Tracking is an observer: it is handed numbers and gives nothing back, so it cannot change an output,
-        # and stages do not depend on its code. A new plot in the report retrains nothing.
-        tracking = importlib.import_module("pipeline.report.tracking")
-        # The sentence is said inside, before tracking waits for its recorder.
-        with tracking.stage_run(stage.name, stage.section, root=Path.cwd()) as stage._run, _one_sentence(stage.name):
-            run(stage)
-            stage._run.finals(stage.metrics)
-            for path, title in stage.pictures:
-                stage._run.picture(path, title)
-            if stage.execution:
-                tracking.log_execution(
-                    {**stage.execution, stage.name: stage.metrics},
-                    root=Path.cwd(),
-                    pictures=[path for path, _ in stage.pictures],
-                    params=stage.params.model_dump(),
-                )
         stage.refuse_other_inputs()  # once more: tracking may have waited for a slow server
         shutil.rmtree(stage.state_dir, ignore_errors=True)  # not before: until here a kill could come

@@ -71,11 +71,18 @@ class Inputs:
         return None
 
 
+def metrics_file(name: str) -> Path:
+    """Where the final numbers of a stage stand, or those of a part of it: `train_classifier@classic`."""
+    stage, _, item = name.partition("@")
+    folders = {"train_classifier": "results/classifier"}
+    return Path(folders[stage], item, "metrics.json") if stage in folders else METRICS / f"{name}.json"
+
+
 def stage_names(params: Params) -> list[str]:
-    """Every stage whose final numbers stand in results/metrics, in the order of the graph."""
+    """Every stage and part of a stage that has final numbers, in the order of the graph."""
     names = ["split", "train_extractor", "train_gan", *(f"specialise_gan@{name}" for name in params.classes)]
     names += ["generate", "filter_synthetic", "assess", *(f"train_classifier@{arm}" for arm in params.arms)]
-    names += ["sweep_mixture", *(f"study_minority@{count}" for count in params.minority_counts)]
+    names += ["second_judge", "sweep_mixture", *(f"study_minority@{count}" for count in params.minority_counts)]
     return names + [f"train_sgan@{budget}" for budget in params.label_budgets]
 
 
@@ -95,8 +102,8 @@ def drop_leftovers(params: Params) -> None:
     }
     found = [path for folder, names in lists.items() for path in sorted(Path(folder).glob("[!.]*"))
              if path.is_dir() and path.name not in names]  # fmt: skip
-    metrics = {f"{name}.json" for name in stage_names(params)}
-    found += [path for path in sorted(METRICS.glob("[!.]*.json")) if path.name not in metrics]
+    metrics = {metrics_file(name) for name in stage_names(params)}
+    found += [path for path in sorted(METRICS.glob("[!.]*.json")) if path not in metrics]
     for path in found:
         print(f"{path}: removed, for params.yaml no longer lists it; DVC's cache keeps it.", flush=True)
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

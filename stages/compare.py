@@ -1,7 +1,7 @@
 """compare: every arm and budget side by side, with intervals, and the verdict that the numbers force."""
 
 from stages._entry import Stage, main
-from stages._inputs import METRICS, stage_names
+from stages._inputs import metrics_file, stage_names
 
 BACKGROUNDS = (
     "Each class's border colours, a stripe an image, from dark to light; and the first images of train: whole, the "
@@ -28,6 +28,7 @@ def run(stage: Stage) -> None:
     computed_on = one_machine(
         {f"train_classifier@{arm}": f"results/classifier/{arm}" for arm in arms}
         | {"sweep_mixture": "results/sweep"}
+        | ({"second_judge": "results/second_judge"} if stage.params.second_judge.enabled else {})
         | {f"study_minority@{count}": f"results/minority/{count}" for count in counts}
         | {f"train_sgan@{budget}": f"results/sgan/{budget}" for budget in budgets}
     )
@@ -59,6 +60,9 @@ def run(stage: Stage) -> None:
             },
             audit_pictures={BACKGROUNDS: backgrounds},
             sources=Sources(
+                classifiers={arm: f"results/classifier/{arm}" for arm in arms},
+                second_judge="results/second_judge",
+                judges=(stage.params.train_classifier.kind, stage.params.second_judge.kind),
                 sweep="results/sweep",
                 minority={count: f"results/minority/{count}" for count in counts},
                 filter="results/filter",
@@ -68,14 +72,14 @@ def run(stage: Stage) -> None:
                 synthetic=by_file[0],
                 train=by_file[1],
             ),
-            no_rivals=[name for name, arm in stage.params.arms.items() if arm.background != "keep"],
+            no_rivals=[name for name, arm in stage.params.arms.items() if not arm.is_rival],
             is_rendered_sample=is_rendered_sample,
             computed_on=f"{in_words(computed_on)}, threads: {stage.params.threads}",
             **stage.section,
         )
     stage.finals(finals, own_file=False)  # compare_predictions has written metrics.json
     stage.execution = {
-        name: json.loads((METRICS / f"{name}.json").read_text(encoding="utf-8")) for name in stage_names(stage.params)
+        name: json.loads(metrics_file(name).read_text(encoding="utf-8")) for name in stage_names(stage.params)
     }
     for name in ("samples", "arms", "effects", "sweep", "label_budget"):
         stage.picture(f"{out_dir}/plots/{name}.png", f"{name}.png")

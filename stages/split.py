@@ -2,27 +2,29 @@
 
 from stages._entry import Stage, main
 
-SIDES = ("train", "val", "test")
+STORES = ("train", "val", "test", "photos/train", "photos/val", "photos/test")
 
 
 def run(stage: Stage) -> None:
-    from pipeline.images.audit import write_audit
+    import shutil
+
+    from pipeline.images.audit import enlarged_sentence, write_audit
     from pipeline.images.background import find_leaves
     from pipeline.images.capture_order import capture_numbers, numbers_restart
-    from pipeline.images.split import read_rows, split_images
+    from pipeline.images.split import SIDES, read_rows, split_images
     from pipeline.images.store import load_store
     from pipeline.measure.shortcut import shortcut_scores
 
     classes = list(stage.params.classes)
-    with stage.fresh("data/split", *(f"data/arrays/{side}" for side in SIDES)) as (out, *stores):
+    with stage.fresh("data/split", *(f"data/arrays/{store}" for store in STORES)) as (out, *stores):
         arrays = out / "arrays"
         audit = split_images(
             stage.params.data.raw_dir, out, arrays, classes=classes, **stage.section, report=stage.report
         )
-        for side, folder in zip(SIDES, stores, strict=True):
+        for store, folder in zip(STORES, stores, strict=True):
             folder.rmdir()
-            (arrays / side).rename(folder)
-        arrays.rmdir()
+            (arrays / store).rename(folder)
+        shutil.rmtree(arrays)
         train = load_store(stores[0], classes)  # of train alone: val and test stay unseen
         rows = read_rows(out / "manifest.csv", "train", train)
         kinds, numbers = capture_numbers([row["source"] for row in rows])
@@ -38,6 +40,7 @@ def run(stage: Stage) -> None:
         )
         audit["leaf_masks"] = {"images": len(found), "leaf_not_found": int((~found).sum())}
         write_audit(audit, out)
+    print(f"split: {enlarged_sentence(audit)}", flush=True)
     counts = {f"{side}/{name}": audit["classes"][name][side] for name in classes for side in SIDES}
     stage.finals(
         counts

@@ -8,6 +8,7 @@ def run(stage: Stage) -> None:
 
     from pipeline.gan.class_images import draw_class
     from pipeline.images.mixing import mixtures, synthetic_counts
+    from pipeline.images.photos import enlarged
     from pipeline.images.store import load_store
     from pipeline.learn.predictions import read_val_macro_f1, write_results
     from pipeline.learn.trained import predict
@@ -19,27 +20,28 @@ def run(stage: Stage) -> None:
     controls = {arm: read_val_macro_f1(f"results/classifier/{arm}") for arm in REFERENCES}
     recipe = stage.params.arms[choose_control(controls)]
     ratios = [0.0, *sorted(stage.section["ratios"])]
-    train, val = load_store("data/arrays/train", classes), load_store("data/arrays/val", classes)
+    train, val = (load_store(f"data/arrays/photos/{side}", classes) for side in ("train", "val"))
     counts = {ratio: synthetic_counts(train, ratio) for ratio in ratios}
     drawn_by, device = stage.params.generate, stage.device
-    synthetic = {
-        name: draw_class(
+    synthetic = {}
+    for name, count in counts[ratios[-1]].items():
+        drawn = draw_class(
             f"models/gan/class/{name}",
             name,
             count,
-            img_resolution=train.images.shape[1],
+            img_resolution=stage.params.split.img_resolution,
             seed=drawn_by.seed,
             truncation=drawn_by.truncation,
             device=device,
         )
-        for name, count in counts[ratios[-1]].items()
-    }
+        synthetic[name] = enlarged(drawn, train.images.shape[1])
     trained = train_on_each(
         mixtures(train, synthetic, ratios),
         val,
         device=device,
         report=stage.report,
         state_dir=stage.state_dir,
+        looks_dir=stage.looks_dir,
         sampling=recipe.sampling,
         augment=recipe.augment,
         **stage.params.train_classifier.model_dump(),
@@ -49,7 +51,7 @@ def run(stage: Stage) -> None:
         for ratio in ratios
     }
     choice = choose_ratio(val.labels, predicted, classes=classes)
-    test = load_store("data/arrays/test", classes)  # first read here, when the mixture is chosen
+    test = load_store("data/arrays/photos/test", classes)  # first read here, when the mixture is chosen
     with stage.fresh("results/sweep") as out:
         finals = write_results(
             out,

@@ -196,7 +196,8 @@ def test_real_leaves_passed_as_synthetic_are_not_flagged(name, tmp_path, root):
 
     classes = sorted(p.name for p in raw.iterdir() if p.is_dir())
     split_images(
-        raw, tmp_path / "split", tmp_path / "arrays", classes=classes, img_resolution=32, fit="crop", test_share=0.2,
+        raw, tmp_path / "split", tmp_path / "arrays", classes=classes, img_resolution=32,
+        photo_resolution=32, fit="crop", test_share=0.2,
         val_share=0.2, seed=0, groups_csv="leaf_groups.csv" if (raw / "leaf_groups.csv").exists() else None,
         group_pattern=None, near_duplicate_distance=10, max_pixels=10**8, min_images_per_class=5,
     )  # fmt: skip

@@ -24,6 +24,7 @@ from pipeline.report import results
 
 SETTINGS = {
     "img_resolution": 16,
+    "photo_resolution": 24,
     "fit": "crop",
     "test_share": 0.2,
     "val_share": 0.2,
@@ -79,7 +80,7 @@ def test_plain_set(tmp_path: Path) -> None:
         "groups": {"train": 13, "val": 3, "test": 4},
     }
     assert [audit["classes"]["scab"][side] for side in ("train", "val", "test")] == [6, 2, 2]
-    assert audit["images"] == {"files": 30, "kept": 30, "rejected": 0, "mended": 0}
+    assert audit["images"] == {"files": 30, "kept": 30, "rejected": 0, "mended": 0, "enlarged": 0}
     rows = rows_of(tmp_path)
     assert list(rows[0]) == ["file", "split", "class", "group", "source", "sha256", "width", "height", "mended"]
     assert [row["class"] for row in rows if row["split"] == "val"] == ["scab"] * 2 + ["rust"] * 3

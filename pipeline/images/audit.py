@@ -76,6 +76,8 @@ def as_markdown(audit: dict) -> str:
         f"{images['files']} files in class folders: {images['kept']} used, {images['rejected']} rejected, "
         f"{images['mended']} mended. {groups['count']} groups, the largest of {groups['largest']} images.",
         "",
+        enlarged_sentence(audit),
+        "",
         f"Groups on two sides of the split: {leakage['groups_on_two_sides']}. "
         f"Near duplicates on two sides: {leakage['near_duplicates_on_two_sides']}. "
         f"Same pixels on two sides: {leakage['identical_images_on_two_sides']}.",
@@ -139,6 +141,15 @@ def as_markdown(audit: dict) -> str:
     lines += ["## Settings", ""]
     lines += _table(["key", "value"], [[key, value] for key, value in sorted(audit["settings"].items())])
     return "\n".join(lines).rstrip() + "\n"
+
+
+def enlarged_sentence(audit: dict) -> str:
+    """What the judge sees of photos that have fewer pixels than it is shown."""
+    images, side = audit["images"], audit["settings"]["photo_resolution"]
+    if not images["enlarged"]:
+        return f"The judge sees every photo at {side} px, enlarged none."
+    of = f"{images['enlarged']} of {images['kept']}"
+    return f"The judge sees photos at {side} px; {of} are smaller and were enlarged."
 
 
 def _flat(values: dict, prefix: str = "") -> list[tuple[str, object]]:

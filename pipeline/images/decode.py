@@ -129,9 +129,14 @@ def fit_square(image: Image.Image, *, img_resolution: int, fit: str) -> np.ndarr
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
         image = image.crop((left, top, left + side, top + side))
-    grows = min(image.size) < img_resolution
+    grows = is_enlarged(image.size, img_resolution, "stretch")  # it is square by now, or to be stretched
     kernel = Image.Resampling.BICUBIC if grows else Image.Resampling.LANCZOS
     return np.asarray(image.resize((img_resolution, img_resolution), kernel))
+
+
+def is_enlarged(size: tuple[int, int], img_resolution: int, fit: str) -> bool:
+    """Whether a picture of this width and height has fewer pixels than `fit_square` gives it."""
+    return (max if fit == "pad" else min)(size) < img_resolution
 
 
 def _padded(image: Image.Image) -> Image.Image:

@@ -11,6 +11,7 @@ import csv
 import hashlib
 import os
 import re
+import tempfile
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +25,7 @@ from pipeline import InputError
 from pipeline.images import groups as grouping
 from pipeline.images.audit import RULES, count_rules, write_audit
 from pipeline.images.capture_order import group_hints
-from pipeline.images.decode import Rejected, decode, fit_square, pillow_settings
+from pipeline.images.decode import Rejected, decode, fit_square, is_enlarged, pillow_settings
 from pipeline.images.keypoints import matches as keypoint_matches
 from pipeline.images.listing import (
     LineFeeds,
@@ -52,6 +53,7 @@ class Record(NamedTuple):
 
     Attributes:
         source: Where it came from.
+        place: Number of the source, and its place among the photos.
         pixels: (R, R, 3) uint8, as it will be written.
         pixel_hash: SHA-256 of size and full-size RGB pixels, hex: equal for one picture saved in two files.
         sha256: Of the file's bytes, hex.
@@ -61,6 +63,7 @@ class Record(NamedTuple):
     """
 
     source: Source
+    place: int
     pixels: np.ndarray
     pixel_hash: str
     sha256: str
@@ -76,6 +79,7 @@ def split_images(
     *,
     classes: list[str],
     img_resolution: int,
+    photo_resolution: int,
     fit: str,
     test_share: float,
     val_share: float,
@@ -92,9 +96,12 @@ def split_images(
     Args:
         raw_dir: A folder with one sub-folder a class, images at any depth in it.
         out_dir: Gets `{train,val,test}/<class>/*.png`, `manifest.csv`, `audit.json`, `audit.md`.
-        arrays_dir: Gets a store in each of `train`, `val`, `test`, whose `file` is the PNG's name in its class folder.
+        arrays_dir: Gets a store in each of `train`, `val`, `test`, whose `file` is the PNG's name in its class folder,
+            and the same images larger in `photos/train`, `photos/val`, `photos/test`.
         classes: Class names; other folders are ignored.
-        img_resolution: Side of the written images in pixels.
+        img_resolution: Side of the written images in pixels, as a GAN sees them.
+        photo_resolution: Side of those in `photos`, as a judge sees them, pixels; a smaller photo is enlarged to it,
+            and counted.
         fit: `crop`, `pad` or `stretch` (`decode.fit_square`).
         test_share: Share of a class's images for test, over 0 and under 1.
         val_share: Share of the images left for val, 0 or more and under 1.
@@ -136,7 +143,9 @@ def split_images(
     records: list[Record] = []
     csv_ids: list[list[str]] = []  # of every record
     pattern_ids: list[str | None] = []
-    for i, result in enumerate(_read_all(sources, img_resolution, fit, max_pixels)):
+    arrays_dir.mkdir(parents=True, exist_ok=True)
+    photos = _Photos(arrays_dir, len(sources), photo_resolution)
+    for i, result in enumerate(_read_all(sources, img_resolution, fit, max_pixels, photos)):
         if isinstance(result, Note):
             rejected.append(result)
         else:
@@ -236,6 +245,7 @@ def split_images(
             "max_pixels": max_pixels,
             "min_images_per_class": min_images_per_class,
             "near_duplicate_distance": near_duplicate_distance,
+            "photo_resolution": photo_resolution,
             "seed": seed,
             "test_share": test_share,
             "val_share": val_share,
@@ -246,6 +256,7 @@ def split_images(
             "kept": len(kept),
             "rejected": len(rejected),
             "mended": len({note.file for note in mended}),
+            "enlarged": sum(is_enlarged(records[i].size, photo_resolution, fit) for i in kept),
         },
         "rejected": rejected_dicts,
         "rejected_by_rule": count_rules(rejected_dicts),
@@ -271,6 +282,7 @@ def split_images(
         raise AssertionError(f"split: a group lies on two sides: {audit['leakage']}")  # a fault of this module
 
     _write(out_dir, arrays_dir, rows, [records[i].pixels for i in kept], labels, files, classes, img_resolution)
+    photos.write_stores(arrays_dir / "photos", [records[i].place for i in kept], sides, labels, files, classes)
     write_audit(audit, out_dir)
     return audit
 
@@ -409,13 +421,46 @@ def _ignored_beside(raw_dir: Path, folders: list[Path], csv_path: Path | None, m
     return notes
 
 
-def _read_all(sources: list[Source], img_resolution: int, fit: str, max_pixels: int) -> Iterator[Record | Note]:
+class _Photos:
+    """Every source at the judge's resolution, in a file without a name: many photos are more than memory holds.
+
+    Args:
+        folder: On whose disk.
+        count: Sources.
+        resolution: Side, pixels.
+    """
+
+    def __init__(self, folder: Path, count: int, resolution: int) -> None:
+        self.resolution = resolution
+        with tempfile.TemporaryFile(dir=folder) as file:  # mapped, it lives on until the map is gone
+            self.images = np.memmap(file, np.uint8, "w+", shape=(max(count, 1), resolution, resolution, 3))
+
+    def write_stores(
+        self,
+        folder: Path,
+        places: list[int],
+        sides: list[str],
+        labels: np.ndarray,
+        files: list[str],
+        classes: list[str],
+    ) -> None:
+        """A store a side."""
+        for side in SIDES:
+            own = [i for i, of in enumerate(sides) if of == side]
+            rows = np.array([places[i] for i in own], dtype=np.int64)
+            write_store(folder / side, self.images, labels[own], [files[i] for i in own], classes, rows=rows)
+
+
+def _read_all(
+    sources: list[Source], img_resolution: int, fit: str, max_pixels: int, photos: _Photos
+) -> Iterator[Record | Note]:
     """Read every source in order, in a few threads (Pillow lets go of the interpreter while it decodes).
 
     Only so many full-size pictures are in memory as there are threads.
     """
 
-    def read(source: Source) -> Record | Note:
+    def read(numbered: tuple[int, Source]) -> Record | Note:
+        place, source = numbered
         try:
             image, mended, sha256 = decode(source.path, max_pixels=max_pixels)
         except Rejected as refusal:
@@ -423,11 +468,12 @@ def _read_all(sources: list[Source], img_resolution: int, fit: str, max_pixels: 
         digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
         digest.update(image.tobytes())
         pixels = fit_square(image, img_resolution=img_resolution, fit=fit)
+        photos.images[place] = fit_square(image, img_resolution=photos.resolution, fit=fit)
         mark = grouping.fingerprint(image)
-        return Record(source, pixels, digest.hexdigest(), sha256, image.size, mended, mark)
+        return Record(source, place, pixels, digest.hexdigest(), sha256, image.size, mended, mark)
 
     with pillow_settings():
-        yield from _in_order(read, sources)
+        yield from _in_order(read, list(enumerate(sources)))
 
 
 def _in_order(work: Callable, items: Sequence) -> Iterator:

@@ -32,16 +32,24 @@ class Store(NamedTuple):
 
 
 def write_store(
-    folder: str | Path, images: np.ndarray, labels: np.ndarray, files: list[str], classes: list[str]
+    folder: str | Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    files: list[str],
+    classes: list[str],
+    *,
+    rows: np.ndarray | None = None,
 ) -> None:
     """Write a store.
 
     Args:
         folder: Where; made if absent.
-        images: (N, H, W, 3) uint8.
+        images: (N, H, W, 3) uint8, or more of them than are written.
         labels: (N,) integers, index into `classes`.
         files: N names.
         classes: Class names; a class without images gets an empty array.
+        rows: (N,) places in `images` of those that are written, of which no more than a class is in memory at a time
+            where `images` is mapped from a file; None: all, in order.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,9 +58,9 @@ def write_store(
         writer = csv.writer(f, lineterminator="\n")
         writer.writerow(["file", "class"])
         for k, name in enumerate(classes):
-            rows = np.flatnonzero(labels == k)
-            np.save(folder / f"{name}.npy", np.ascontiguousarray(images[rows]))
-            writer.writerows([files[i], name] for i in rows)
+            own = np.flatnonzero(labels == k)
+            np.save(folder / f"{name}.npy", np.ascontiguousarray(images[own if rows is None else rows[own]]))
+            writer.writerows([files[i], name] for i in own)
 
 
 def load_class(folder: str | Path, name: str, *, mapped: bool = False) -> np.ndarray:

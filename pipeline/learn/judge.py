@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pipeline.images.store import Store
@@ -14,7 +15,16 @@ OF_A_TRAINING = ("steps", "batch_size", "optimiser", "lr", "weight_decay", "labe
 HEAD_RATE = 5.0  # of the last layer, which is new, over that of the rest
 
 
-def train_judge(train: Store, val: Store, *, kind: str, views: int, **settings: Any) -> list[Trained]:
+def train_judge(
+    train: Store,
+    val: Store,
+    *,
+    kind: str,
+    views: int,
+    state_dir: str | Path | None = None,
+    looks_dir: str | Path | None = None,
+    **settings: Any,
+) -> list[Trained]:
     """Train one classifier a seed, of the given kind.
 
     Args:
@@ -23,12 +33,12 @@ def train_judge(train: Store, val: Store, *, kind: str, views: int, **settings: 
         kind: `scratch`, weights drawn anew; `finetune`, pretrained weights trained on, batch norm's statistics as they
             are; `probe`, a frozen pretrained network and a logistic regression on its features.
         views: See `train_probe`.
+        state_dir: Where a killed training goes on from, see `train_classifier`.
+        looks_dir: See `train_probe`, which needs no more than this to go on.
         settings: Further arguments of `train_classifier`.
     """
     if kind == "probe":
-        return train_probe(
-            train, val, views=views, **{key: value for key, value in settings.items() if key not in OF_A_TRAINING}
-        )
-    if kind == "finetune":
-        return train_classifier(train, val, freeze_norms=True, head_rate=HEAD_RATE, **settings)
-    return train_classifier(train, val, **settings)
+        of_it = {key: value for key, value in settings.items() if key not in OF_A_TRAINING}
+        return train_probe(train, val, views=views, looks_dir=looks_dir, **of_it)
+    tuned = {"freeze_norms": True, "head_rate": HEAD_RATE} if kind == "finetune" else {}
+    return train_classifier(train, val, state_dir=state_dir, **tuned, **settings)

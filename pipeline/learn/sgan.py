@@ -34,7 +34,7 @@ from pipeline.images.seeding import numpy_rng, torch_generator
 from pipeline.images.store import Store
 from pipeline.learn.batches import check_stores
 from pipeline.learn.device import reproducible, seed_layers
-from pipeline.learn.probe import Looks
+from pipeline.learn.looks import Looks
 from pipeline.learn.sgan_losses import consistency_loss, feature_matching_loss, labelled_loss, unlabelled_loss
 from pipeline.learn.sgan_spaces import Features, Pixels
 from pipeline.learn.sgan_tuning import Run, Tried, chosen_setting, next_run
@@ -55,14 +55,12 @@ class SganResult(NamedTuple):
         counts: "labelled/<class>" to the number of labelled images of it, the same for every seed.
         tried: Every method's settings with their scores on val, as many for each.
         rows: Seed to the rows of train whose labels were seen.
-        inputs: From photos, (N, H, W, 3) uint8, to what the trained models take.
     """
 
     trained: list[Trained]
     counts: dict[str, int]
     tried: list[Tried]
     rows: dict[int, np.ndarray]
-    inputs: Callable[[np.ndarray], np.ndarray]
 
 
 class _Pool(NamedTuple):
@@ -169,7 +167,7 @@ def train_sgan(
         channels: Of pixels: width of both networks, channels of the map nearest to the image.
         units: Of features: width of both networks' hidden layers.
         augmented_views: Of features: views of each labelled image that `supervised_classic` draws from.
-        looks: Of features: the frozen network. Trained models take its features then, see `SganResult.inputs`.
+        looks: Of features: the frozen network.
         unlabelled_weight: Of the loss on unlabelled and generated images; the paper's is 1.
         consistency_weight: Of D's agreement with its averaged self on unlabelled images, after its rise; 0: none.
         consistency_confidence: They agree on images of which the averaged self is as sure as this, 0 to 1; 0: on all.
@@ -211,7 +209,6 @@ def train_sgan(
             seen = Features.of(train, looks=looks, rows=rows, units=units, augmented_views=augmented_views, **shared)
         else:
             seen = Pixels.of(train, img_resolution=img_resolution, channels=channels, views=views, **shared)
-        val = val._replace(images=seen.inputs(val.images))
 
     with reproducible(), TrainingState(state_dir, key) as state:
         finished: list[dict[str, Any]] = []  # trainings in the order of `next_run`, as `to_state` gives them
@@ -316,7 +313,6 @@ def train_sgan(
         {f"labelled/{name}": int(counts[k]) for k, name in enumerate(train.classes)},
         tried,
         rows,
-        seen.inputs,
     )
 
 

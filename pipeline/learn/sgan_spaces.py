@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pipeline.images.seeding import numpy_rng
 from pipeline.images.store import Store
 from pipeline.images.transforms import Policy, build_policy
-from pipeline.learn.probe import Looks, augmented_images
+from pipeline.learn.looks import Looks
 from pipeline.learn.sgan_networks import Discriminator, FeatureDiscriminator, FeatureGenerator, Generator
 from pipeline.learn.sgan_views import VIEWS, View
 from pipeline.learn.trained import PixelInput, to_pixels
@@ -52,12 +52,8 @@ class Pixels(NamedTuple):
 
     @property
     def front(self) -> nn.Module:
-        """From what `inputs` gives to what D takes."""
+        """From photos to what D takes."""
         return self.scale
-
-    def inputs(self, images: np.ndarray) -> np.ndarray:
-        """(N, H, W, 3) uint8 photos to what a trained model takes: the same."""
-        return images
 
     def drawn(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         """(B, 3, R, R), mirrored at random."""
@@ -86,8 +82,7 @@ class Features(NamedTuple):
 
     vectors: Tensor  # (N, M, F) float32: of all of train, M mirrorings each, of mean 0 and deviation 1 over train
     augmented: Mapping[int, tuple[np.ndarray, Tensor]]  # seed -> labelled rows (L,), ascending, and (L, V, F) vectors
-    front: nn.Module  # features to mean 0 and deviation 1
-    looks: Looks
+    front: nn.Module  # (B, 3, H, W) uint8 to (B, F) of mean 0 and deviation 1
     units: int
     view: View = VIEWS["none"]
 
@@ -109,31 +104,27 @@ class Features(NamedTuple):
         Args:
             rows: Seed to its labelled rows.
         """
-        kinds = [train.images]
+        mirrored = [train.images]
         for flip in flips:
             axis = FLIPS[flip] - 1  # of (N, H, W, 3)
-            kinds += [np.flip(images, axis) for images in kinds]
+            mirrored += [np.ascontiguousarray(np.flip(images, axis)) for images in mirrored]
         plain = looks.at(train.images)
-        front = Standardise(plain.mean(axis=0), plain.std(axis=0)).to(device)
+        standardise = Standardise(plain.mean(axis=0), plain.std(axis=0)).to(device)
 
-        def standardised(images: np.ndarray) -> Tensor:
-            return front(torch.from_numpy(looks.at(images).astype(np.float32)).to(device))
+        def vectors(features: list[np.ndarray]) -> Tensor:
+            return torch.stack([standardise(torch.from_numpy(of).to(device)) for of in features], dim=1)
 
-        vectors = torch.stack([standardised(np.ascontiguousarray(images)) for images in kinds], dim=1)
-        augmented = {}
-        for seed, own in rows.items():
-            views = augmented_images(train.images, own, count=augmented_views, augment=augment, seed=seed)
-            augmented[seed] = own, standardised(views).unflatten(0, (augmented_views, len(own))).transpose(0, 1)
-        return cls(vectors, augmented, front, looks, units)
+        augmented = {
+            seed: (own, vectors([looks.augmented(train.images[own], augment, seed, v) for v in range(augmented_views)]))
+            for seed, own in rows.items()
+        }
+        front = nn.Sequential(Eye(looks), standardise)
+        return cls(vectors([looks.at(images) for images in mirrored]), augmented, front, units)
 
     @property
     def reals(self) -> Tensor:
         """See `Pixels`."""
         return self.vectors
-
-    def inputs(self, images: np.ndarray) -> np.ndarray:
-        """(N, H, W, 3) uint8 photos to what a trained model takes: (N, F) float32 features."""
-        return self.looks.at(images).astype(np.float32)
 
     def drawn(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         """(B, F), of mirrorings at random."""
@@ -158,6 +149,22 @@ class Features(NamedTuple):
     def generator(self, z_dim: int) -> nn.Module:
         """See `Pixels`."""
         return FeatureGenerator(z_dim, self.vectors.shape[-1], units=self.units)
+
+
+class Eye(nn.Module):
+    """What a frozen network sees, of pictures that it has seen before without another look.
+
+    Args:
+        looks: The network.
+    """
+
+    def __init__(self, looks: Looks) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) uint8 to (N, F) float32."""
+        return torch.from_numpy(self.looks.at(pixels.permute(0, 2, 3, 1).cpu().numpy())).to(pixels.device)
 
 
 class Standardise(nn.Module):

@@ -30,6 +30,10 @@ class PixelInput(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         self.input_size = input_size
 
+    def extra_repr(self) -> str:
+        """What its buffers do not say."""
+        return f"input_size={self.input_size}"
+
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) uint8 to (N, 3, input_size, input_size) float32."""
         images = pixels.float() / 255
@@ -51,18 +55,17 @@ def predict(model: nn.Module, images: np.ndarray) -> np.ndarray:
     """Class probabilities, the model in eval mode; its mode before is restored.
 
     Args:
-        model: From (N, 3, H, W) uint8 pixels, or from (N, F) float32 features, to (N, K) logits.
-        images: (N, H, W, 3) uint8; or (N, F) float32 features where the model takes those.
+        model: From (N, 3, H, W) uint8 pixels to (N, K) logits.
+        images: (N, H, W, 3) uint8.
 
     Returns:
         (N, K) float64, rows summing to 1.
     """
     device = next(model.parameters()).device
-    as_tensor = to_pixels if images.ndim == 4 else lambda features, device: torch.from_numpy(features).to(device)
     training = model.training
     model.eval()
     logits = [
-        model(as_tensor(images[i : i + PREDICT_BATCH], device)).double().cpu()
+        model(to_pixels(images[i : i + PREDICT_BATCH], device)).double().cpu()
         for i in range(0, len(images), PREDICT_BATCH)
     ]
     model.train(training)
@@ -123,8 +126,7 @@ class Trained(NamedTuple):
 
     Attributes:
         seed: Its seed.
-        model: With the weights chosen on val; (N, 3, H, W) uint8 pixels, or (N, F) float32 features, to (N, K)
-            logits; use `predict`.
+        model: With the weights chosen on val; (N, 3, H, W) uint8 pixels to (N, K) logits; use `predict`.
         history: A row an evaluation: step, train_loss, val_loss, val_macro_f1, and what else the method has.
         best_step: Step of the chosen weights.
         optimiser_steps: How often the optimiser really stepped.

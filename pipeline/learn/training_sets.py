@@ -17,6 +17,7 @@ def train_on_each(
     *,
     report: Callable[[dict[str, float], int], None] | None = None,
     state_dir: str | Path | None = None,
+    looks_dir: str | Path | None = None,
     **settings: Any,
 ) -> list[Trained]:
     """Train the classifier on each set, by the same recipe, with the same steps and seeds.
@@ -27,6 +28,7 @@ def train_on_each(
         report: Called with losses and val figures of a method and seed, and the step.
         state_dir: See `train_judge`; each method has a folder of its own in it, where it stays when it is
             trained, so that a kill in a later one takes none with it.
+        looks_dir: See `train_judge`.
         settings: Further arguments of `train_judge`.
 
     Returns:
@@ -43,5 +45,7 @@ def train_on_each(
             if report is not None:
                 report({f"{key}/{method}": value for key, value in metrics.items()}, step)
 
-        trained += train_judge(store, val, report=report_method, state_dir=state_dir, method=method, **settings)
+        trained += train_judge(
+            store, val, report=report_method, state_dir=state_dir, looks_dir=looks_dir, method=method, **settings
+        )
     return trained

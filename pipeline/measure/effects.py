@@ -16,6 +16,7 @@ EFFECTS = {
     "classic_augmentation": ("classic", "balanced"),
     "balancing": ("balanced", "real"),
     "background": ("classic", "classic_masked"),
+    "resolution": ("classic", "classic_small"),
 }
 EFFECT_WORDS = {
     "synthetic_images": "adding synthetic images",
@@ -25,6 +26,7 @@ EFFECT_WORDS = {
     "classic_augmentation": "classic augmentation (flips, crops, colour)",
     "balancing": "drawing the classes equally often",
     "background": "leaving the background in the picture",
+    "resolution": "training on the photos at their own resolution, not the GAN's",
 }
 
 

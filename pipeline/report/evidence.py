@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from pipeline.report.filter_plots import draw_filter
 from pipeline.report.filter_section import filter_section
+from pipeline.report.judges_section import judges_section, read_judges
 from pipeline.report.memorisation_plots import draw_closest_pairs, draw_copy_scores
 from pipeline.report.memorisation_section import memorisation_section
 from pipeline.report.minority_plots import draw_minority
@@ -31,6 +32,9 @@ class Sources(NamedTuple):
     """Where the stages left what they found.
 
     Attributes:
+        classifiers: arm → folder of `train_classifier`.
+        second_judge: Folder of the stage of that name. None: no such section.
+        judges: Kinds of classifier: of the arms, and of the second judge.
         sweep: Folder of `sweep_mixture`. None: no such section.
         minority: Count → folder of `study_minority`; may be empty.
         filter: Folder of `filter_synthetic`'s log. None: no such section.
@@ -41,6 +45,9 @@ class Sources(NamedTuple):
         train: The same of train.
     """
 
+    classifiers: Mapping[str, str | Path] = {}
+    second_judge: str | Path | None = None
+    judges: tuple[str, str] = ("", "")
     sweep: str | Path | None = None
     minority: Mapping[str, str | Path] = {}
     filter: str | Path | None = None
@@ -90,6 +97,16 @@ def _recipe(sources: Sources, setting: Setting) -> Finding | None:
     return Finding(sweep_section(sweep, picture), [sweep.recommendation.sentence], sweep.metrics)
 
 
+def _judges(sources: Sources, setting: Setting) -> Finding | None:
+    if sources.second_judge is None:
+        return None
+    judges = read_judges(
+        sources.classifiers, sources.second_judge, kinds=sources.judges, classes=setting.classes,
+        manifest=setting.split, **setting.judging,
+    )  # fmt: skip
+    return None if judges is None else Finding(judges_section(judges), [judges.sentence], judges.metrics)
+
+
 def _minority(sources: Sources, setting: Setting) -> Finding | None:
     if not sources.minority:
         return None
@@ -133,6 +150,7 @@ def _copying(sources: Sources, setting: Setting) -> Finding | None:
 # topic, which is its place on the page → what finds it
 TOPICS: dict[str, Callable[[Sources, Setting], Finding | None]] = {
     "recipe": _recipe,
+    "judges": _judges,
     "copying": _copying,
     "filtering": _filtering,
     "minority": _minority,

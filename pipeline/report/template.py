@@ -124,6 +124,7 @@ does not touch zero is evidence.") }}
 </section>
 
 {{ c.sections.get("recipe", "") }}
+{{ c.sections.get("judges", "") }}
 {{ how_sure }}
 {{ data_section }}
 

@@ -1,0 +1,194 @@
+"""The page's section on the judge: does the answer depend on which classifier is asked?
+
+Synthetic images can help a network that has seen nothing else and leave a pretrained one where it was; then whoever has
+the pretrained one has no use for them. So the controls and the candidate stand before two judges of different kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from pipeline import MATCHED_CONTROL, REFERENCES, InputError
+from pipeline.measure.statistics import ArmStatistics, Interval, compare_arms
+from pipeline.report.html import fill
+from pipeline.report.results import Manifest, Predictions, check_against_manifest, check_comparable, read_predictions
+
+# kind in params.yaml → as people call it
+JUDGES = {
+    "probe": "a frozen pretrained network",
+    "finetune": "a pretrained network, trained on",
+    "scratch": "a network from scratch",
+}
+
+SECTION = """<section>
+<h2>Does the answer depend on the judge?</h2>
+<p><strong>{{ sentence | code }}</strong></p>
+<div class="scroll"><table>
+<thead><tr><th>macro-F1 on test</th>{% for arm in arms %}<th>{{ arm }}</th>{% endfor %}
+<th>{{ candidate }} − {{ matched }}</th></tr></thead>
+<tbody>{% for row in rows %}<tr><td>{{ row.judge }}<span class="ends">{{ row.seeds }} seeds</span></td>
+{% for arm in arms %}<td>{{ number(row, arm) }}</td>{% endfor %}
+<td>{{ number(row, "difference", True) }}</td></tr>
+{% endfor %}</tbody></table></div>
+<p class="note">The verdict is that of the first judge. The second saw the same images of train, val and test; the
+arms are those that the verdict is about. {{ "%.0f" | format(100 * confidence) }}% intervals.</p>
+</section>
+"""
+
+
+class Asked(NamedTuple):
+    """One judge's figures.
+
+    Attributes:
+        kind: Of `JUDGES`.
+        seeds: Number of its seeds.
+        scores: arm → macro-F1 on test.
+        difference: Of the candidate to its matched control.
+    """
+
+    kind: str
+    seeds: int
+    scores: Mapping[str, Interval]
+    difference: Interval
+
+    @property
+    def finding(self) -> str:
+        """What its interval alone says."""
+        return "help" if self.difference.lower > 0 else "hurt" if self.difference.upper < 0 else "open"
+
+
+class Judges(NamedTuple):
+    """Two judges on the same arms.
+
+    Attributes:
+        candidate: The GAN arm that both were asked about.
+        first: Whose verdict it is.
+        second: The other.
+        confidence: Of the intervals.
+    """
+
+    candidate: str
+    first: Asked
+    second: Asked
+    confidence: float
+
+    @property
+    def matched(self) -> str:
+        """The control that differs from the candidate by the synthetic images alone."""
+        return MATCHED_CONTROL[self.candidate]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """For metrics.json: `second_judge/<arm>/test/macro_f1` and `second_judge/difference` with their ends."""
+        found = {}
+        named = {f"{arm}/test/macro_f1": of for arm, of in self.second.scores.items()}
+        for name, of in (named | {"difference": self.second.difference}).items():
+            found |= {f"second_judge/{name}{end}": value for end, value in _ends(of).items()}
+        return {key: round(float(value), 6) + 0.0 for key, value in found.items()}
+
+    @property
+    def sentence(self) -> str:
+        """Whether the two say the same, forced by their intervals."""
+        first, second = JUDGES[self.first.kind], JUDGES[self.second.kind]
+        said = {"help": "help", "hurt": "hurt", "open": "neither surely help nor surely hurt"}
+        of = f"`{self.candidate}` against `{self.matched}`: {_signed(self.first.difference)} and"
+        of += f" {_signed(self.second.difference)}"
+        if self.first.finding == self.second.finding:
+            return f"Both judges say the same: the synthetic images {said[self.first.finding]} ({of})."
+        return (
+            f"The answer depends on the judge: for {first} the synthetic images {said[self.first.finding]}, for "
+            f"{second} they {said[self.second.finding]} ({of})."
+        )
+
+
+def read_judges(
+    classifier_dirs: Mapping[str, str | Path],
+    second: str | Path,
+    *,
+    kinds: tuple[str, str],
+    classes: Sequence[str],
+    manifest: Manifest,
+    seed: int = 42,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    **_: Any,
+) -> Judges | None:
+    """Both judges' predictions, compared; None where the second was not asked.
+
+    Args:
+        classifier_dirs: arm → folder of the first judge's results.
+        second: Folder of `second_judge`.
+        kinds: Of the first and the second.
+        classes: Class names.
+        manifest: Of the split; its groups are resampled as wholes.
+        seed: Of the resampling.
+        resamples: Of seeds and test images.
+        confidence: Of the intervals.
+
+    Raises:
+        InputError: A file is malformed, or holds other arms or images than expected.
+    """
+    path = Path(second) / "predictions.csv"
+    if not path.is_file():
+        return None
+    of_second = read_predictions(path, classes, by_method=True)
+    candidates = [arm for arm in MATCHED_CONTROL if arm in of_second]
+    if len(candidates) != 1 or set(of_second) != {*REFERENCES, *candidates}:
+        raise InputError(
+            f"{path}: expected the arms {', '.join(REFERENCES)} and one GAN arm, found {', '.join(of_second)}; run "
+            "`dvc repro --force second_judge`."
+        )
+    of_first = {arm: read_predictions(Path(classifier_dirs[arm]) / "predictions.csv", classes)[""] for arm in of_second}
+    asked = []
+    for kind, of in zip(kinds, (of_first, of_second), strict=True):
+        for own in of.values():
+            check_against_manifest(own, manifest, classes)
+        check_comparable(of)
+        statistics = _compared(of, manifest, classes, resamples=resamples, confidence=confidence, seed=seed)
+        own = statistics[candidates[0]]
+        difference = own.differences[MATCHED_CONTROL[candidates[0]]]["macro_f1"]
+        scores = {arm: of_arm.metrics["macro_f1"] for arm, of_arm in statistics.items()}
+        asked.append(Asked(kind, difference.n_seeds, scores, difference))
+    return Judges(candidates[0], asked[0], asked[1], confidence)
+
+
+def judges_section(judges: Judges) -> Markup:
+    """The section's HTML."""
+    arms = [*REFERENCES, judges.candidate]
+    rows = []
+    for asked in (judges.first, judges.second):
+        row: dict[str, Any] = {"judge": JUDGES[asked.kind], "seeds": asked.seeds}
+        for name, of in {**asked.scores, "difference": asked.difference}.items():
+            row |= {f"{name}{end}": value for end, value in _ends(of).items()}
+        rows.append(row)
+    return fill(
+        SECTION, sentence=judges.sentence, arms=arms, rows=rows, candidate=judges.candidate, matched=judges.matched,
+        confidence=judges.confidence,
+    )  # fmt: skip
+
+
+def _compared(
+    predictions: Mapping[str, Predictions], manifest: Manifest, classes: Sequence[str], **resampling: Any
+) -> dict[str, ArmStatistics]:
+    test = {arm: own.splits["test"] for arm, own in predictions.items()}
+    first = next(iter(test.values()))
+    return compare_arms(
+        first.labels,
+        {arm: own.predicted for arm, own in test.items()},
+        classes=classes,
+        seeds={arm: own.seeds for arm, own in predictions.items()},
+        groups=[manifest.groups["test"][image] for image in first.images],
+        **resampling,
+    )
+
+
+def _ends(value: Interval) -> dict[str, float]:
+    return {"": value.mean, "_lower": value.lower, "_upper": value.upper}
+
+
+def _signed(value: Interval) -> str:
+    return f"{round(value.mean, 3) + 0.0:+.3f} [{round(value.lower, 3) + 0.0:+.3f}, {round(value.upper, 3) + 0.0:+.3f}]"

@@ -1,0 +1,51 @@
+"""second_judge: the controls and the GAN's candidate once more, by a classifier of another kind."""
+
+from stages._entry import Stage, main
+
+
+def run(stage: Stage) -> None:
+    import numpy as np
+
+    from pipeline.images.photos import load_training_set
+    from pipeline.images.store import load_store
+    from pipeline.learn.judge import train_judge
+    from pipeline.learn.predictions import read_val_macro_f1, write_results
+    from pipeline.measure.statistics import REFERENCES
+    from pipeline.measure.verdict import MATCHED_CONTROL, choose_candidate
+
+    section = dict(stage.section)
+    if not section.pop("enabled"):
+        with stage.fresh("results/second_judge"):  # an output that DVC can hold, with nothing in it
+            pass
+        stage.finals({})
+        return
+    arms, classes, photos = stage.params.arms, list(stage.params.classes), "data/arrays/photos"
+    on_val = {
+        arm: float(np.mean(read_val_macro_f1(f"results/classifier/{arm}"))) for arm in MATCHED_CONTROL if arm in arms
+    }
+    val = load_store(f"{photos}/val", classes)
+    trained = []
+    for name in (*REFERENCES, choose_candidate(on_val)):
+        arm = arms[name]
+        trained += train_judge(
+            load_training_set(
+                arm.train, f"{photos}/train", classes, resolution=arm.resolution, background=arm.background
+            ),
+            val,
+            sampling=arm.sampling,
+            augment=arm.augment,
+            device=stage.device,
+            report=lambda row, step, name=name: stage.report({f"{k}/{name}": v for k, v in row.items()}, step),
+            state_dir=stage.state_dir,
+            looks_dir=stage.looks_dir,
+            method=name,
+            **section,
+        )
+    test = load_store(f"{photos}/test", classes)  # first read here, when every checkpoint is chosen
+    with stage.fresh("results/second_judge") as out:
+        finals = write_results(out, trained, {"val": val, "test": test})
+    stage.finals(finals)
+
+
+if __name__ == "__main__":
+    main(__doc__, run)
