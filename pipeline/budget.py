@@ -62,6 +62,7 @@ STAGE_START = 6.0  # interpreter, imports, DVC and MLflow of one stage
 FILE = 0.003  # one image written, hashed and linked
 DECODED_PIXEL = 25e-9  # one pixel decoded, hashed and resized, on one core
 FORWARD = 1 / 3  # a forward pass as a share of a training step of the classifier
+FEATURES = 1280  # of a frozen network's photo: those of Lite0
 SGAN_FORWARD = 0.15  # three forward passes, of the SGAN and of its baselines, as a share of a step of all
 # Of the GANs' extractor and the filter's teacher, for each of a classifier of `assess`: they must know the classes. By
 # one that hardly does a blurred checkpoint looks best (bench/results), and what is rejected is a matter of chance.
@@ -154,12 +155,17 @@ def measure_images_per_second(
         (logits if torch.is_tensor(logits) else logits[0]).mean().backward()
 
     sgan = params.train_sgan
-    critic = sgan_networks.Discriminator(num_classes, channels=sgan.channels, dropout=sgan.tuning[0].dropout)
-    critic = critic.to(device, memory_format=torch.channels_last)
-    forger = sgan_networks.Generator(sgan.z_dim, sgan.img_resolution, channels=sgan.channels)
-    forger = forger.to(device, memory_format=torch.channels_last)
+    dropout = sgan.tuning[0].dropout
+    if sgan.space == "features":
+        critic = sgan_networks.FeatureDiscriminator(FEATURES, num_classes, units=sgan.units, dropout=dropout)
+        forger = sgan_networks.FeatureGenerator(sgan.z_dim, FEATURES, units=sgan.units)
+        small = torch.rand(sgan.batch_size, FEATURES, device=device)
+    else:
+        critic = sgan_networks.Discriminator(num_classes, channels=sgan.channels, dropout=dropout)
+        forger = sgan_networks.Generator(sgan.z_dim, sgan.img_resolution, channels=sgan.channels)
+        small = torch.rand(sgan.batch_size, 3, sgan.img_resolution, sgan.img_resolution, device=device)
+    critic, forger = (network.to(device, memory_format=torch.channels_last) for network in (critic, forger))
     noise = torch.randn(sgan.batch_size, sgan.z_dim, device=device)
-    small = torch.rand(sgan.batch_size, 3, sgan.img_resolution, sgan.img_resolution, device=device)
 
     def sgan_step() -> None:
         """One of the SGAN (labelled, unlabelled, generated; then G) and one of each baseline (labelled)."""
@@ -252,7 +258,7 @@ def choose_budget(
     # What the budget does not change
     decode = DECODED_PIXEL * median_size[0] * median_size[1] / min(8, os.cpu_count() or 1)
     spent = {
-        "starting stages": STAGE_START * (9 + num_classes + len(params.arms) + len(label_budgets)),
+        "starting stages": STAGE_START * (12 + num_classes),
         "split": total * (decode + FILE),
         "generate": drawn * (1 / (speed.gan * DRAWING_SPEED) + 2 * FILE),
         "filter_synthetic": CANDIDATES * drawn * (1 / (speed.gan * DRAWING_SPEED) + FORWARD / speed.classifier)
