@@ -12,7 +12,13 @@ from pipeline import MATCHED_CONTROL, InputError, params, shown
 from pipeline.params import RECIPES, SHAPE, Params, load_params, read_values
 from pipeline.params_edit import edit_params
 
-ARM = {"train": "data/arrays/train", "sampling": "natural", "augment": "none", "background": "keep"}
+ARM = {
+    "train": "data/arrays/train",
+    "sampling": "natural",
+    "augment": "none",
+    "background": "keep",
+    "resolution": "photo",
+}
 LONGEST = 500  # characters of a message, the file's path aside
 
 
@@ -131,7 +137,13 @@ def read(tmp_path):
         ("arms/real", KeyError, r"arms: expected real, .* one of synthetic, .*add real to params"),
         (
             "arms/real",
-            {"train": "data/arrays/test", "sampling": "natural", "augment": "none", "background": "keep"},
+            {
+                "train": "data/arrays/test",
+                "sampling": "natural",
+                "augment": "none",
+                "background": "keep",
+                "resolution": "photo",
+            },
             r"arms\.real\.train",
         ),
         ("arms/classic/background", "mask", r"arms\.classic\.background: expected keep, .*got 'mask'; give an arm"),

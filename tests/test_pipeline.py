@@ -26,14 +26,15 @@ NO_RULES = {"agreement": False, "confidence": None, "density": None, "copies": N
 SHRUNKEN = {
     "threads": 1,
     "render_sample": {"img_resolution": 48, "class_counts": {"healthy": 24, "rust": 14, "scab": 10, "blight": 8}},
-    "split": {"img_resolution": 32},
+    "split": {"img_resolution": 32, "photo_resolution": 48},
     "train_gan": {"total_kimg": 0.064, "preview_kimg": 0.032, "batch_size": 8, "G_channels": 4, "D_channels": 4},
     "specialise_gan": {"total_kimg": 0.016, "preview_kimg": 0.016, "batch_size": 8, "G_channels": 4, "D_channels": 4},
     "train_extractor": {"steps": 4, "eval_every": 2, "batch_size": 8},
     # A GAN of 8 steps draws nothing that a teacher of 4 would know: of the rules the one that no such image breaks
     "filter_synthetic": {"steps": 4, "eval_every": 2, "batch_size": 8, "rules": {**NO_RULES, "copies": 0.9}},
     "assess": {"steps": 4, "eval_every": 2, "batch_size": 8},
-    "train_classifier": {"steps": 16, "eval_every": 8, "batch_size": 8, "seeds": [0, 1]},
+    "train_classifier": {"input_size": 32, "views": 1, "seeds": [0, 1]},
+    "second_judge": {"input_size": 32, "steps": 4, "eval_every": 2, "batch_size": 8, "seeds": [0]},
     "train_sgan": {"steps": 3, "eval_every": 3, "batch_size": 8, "seeds": [0, 1]},
     "sweep_mixture": {"ratios": [0.5]},
     "study_minority": {"total_kimg": 0.032},
@@ -139,15 +140,18 @@ def test_only_final_predictions_see_test_images(project):
     seers = set()
     for line in project.log.read_text().splitlines():
         stage, path = line.split("\t")
-        if path.startswith(("data/arrays/test/", "data/split/test/")):
+        if path.startswith(("data/arrays/test/", "data/arrays/photos/test/", "data/split/test/")):
             seers.add(stage.split("@")[0])
-    assert seers == {"train_classifier", "train_sgan", "sweep_mixture", "study_minority"}
+    assert seers == {"train_classifier", "second_judge", "train_sgan", "sweep_mixture", "study_minority"}
+
+
+TESTS = ("data/arrays/test", "data/arrays/photos/test")
 
 
 @pytest.fixture
 def inverted_test_images(project):
     """Every test image turned into its negative; everything is put back afterwards."""
-    for path in (project.folder / "data/arrays/test").glob("*.npy"):
+    for path in [path for side in TESTS for path in (project.folder / side).glob("*.npy")]:
         negative = 255 - np.load(path)
         path.unlink()  # a link to DVC's cache
         np.save(path, negative)
@@ -159,16 +163,23 @@ def test_other_test_images_change_no_model_threshold_or_synthetic_image(project,
     """With negatives for test images, all that is trained, chosen or drawn stays to the byte."""
     before = project.outputs()
     request.getfixturevalue("inverted_test_images")
-    predicting = (["train_classifier", "real"], ["train_sgan", "2"], ["sweep_mixture"], ["study_minority", "4"])
+    predicting = (
+        ["train_classifier"],
+        ["second_judge"],
+        ["train_sgan", "2"],
+        ["sweep_mixture"],
+        ["study_minority", "4"],
+    )
     for stage in (*predicting, ["generate"], ["filter_synthetic"], ["assess"], ["train_gan"]):
         assert project.stage(*stage).returncode == 0, stage
     after = project.outputs()
     changed = {name for name in before if before[name] != after.get(name)}
-    folders = ("classifier/real", "sgan/2", "sweep", "minority/4")
+    arms = _yaml(project.folder / "params.yaml")["arms"]
+    folders = (*(f"classifier/{arm}" for arm in arms), "second_judge", "sgan/2", "sweep", "minority/4")
     predicted = {f"results/{folder}/predictions.csv" for folder in folders}
     scored = {f"results/{folder}/metrics.json" for folder in folders}
     scored |= {f"results/metrics/{'@'.join(stage)}.json" for stage in predicting}
-    images = {name for name in before if name.startswith("data/arrays/test/") and name.endswith(".npy")}
+    images = {name for name in before if name.startswith(TESTS) and name.endswith(".npy")}
     assert images | predicted <= changed <= images | predicted | scored
 
 
@@ -177,12 +188,11 @@ def test_a_sgan_parameter_reruns_the_sgan_and_the_comparison(project, undo):
     assert project.ran() == {"train_sgan@2", "train_sgan@4", "compare"}
 
 
-def test_a_generator_parameter_leaves_the_real_arms_alone(project, undo):
+def test_a_generator_parameter_reruns_what_its_images_reach(project, undo):
     project.set_params({"generate": {"truncation": 0.9}})
     assert project.ran() == {
         "generate", "filter_synthetic", "assess", "compare", "sweep_mixture", "study_minority@4",
-        "train_classifier@synthetic", "train_classifier@synthetic_classic", "train_classifier@synthetic_only",
-        "train_classifier@filtered", "train_classifier@filtered_classic",
+        "train_classifier", "second_judge",
     }  # fmt: skip
 
 
@@ -211,7 +221,8 @@ def test_every_stage_is_a_run_under_one_parent_that_holds_all_metrics(project):
     experiment = client.get_experiment_by_name("leafsynth")
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     stages = {name.removesuffix("@sample") for name in _yaml(project.folder / "dvc.lock")["stages"]}
-    stages -= {"check_params", "check_split"}  # which have nothing to tell
+    stages -= {"check_params", "check_split", "train_classifier"}  # which have nothing to tell themselves
+    stages |= {f"train_classifier@{arm}" for arm in _yaml(project.folder / "params.yaml")["arms"]}
     repro = [run for run in runs if run.info.run_name in stages and "mlflow.parentRunId" in run.data.tags]
     by_parent: dict[str, set[str]] = {}
     for run in repro:
@@ -334,7 +345,7 @@ def test_without_filtering_the_other_arms_get_their_verdict(project, undo):
     project.set_params({"filter_synthetic": {"enabled": False}})
     arms = _yaml(project.folder / "params.yaml")["arms"]
     project.drop_arms(tuple(arm for arm in arms if not arm.startswith("filtered")))
-    assert project.ran() == {"filter_synthetic", "compare"}
+    assert project.ran() == {"filter_synthetic", "train_classifier", "second_judge", "sweep_mixture", "compare"}
     assert (project.folder / "results/compare/verdict.txt").read_text(encoding="utf-8").strip()
     assert len((project.folder / "results/filter/acceptance.csv").read_text().splitlines()) == 1
     assert not list((project.folder / "data/filtered").rglob("*.png"))
@@ -358,8 +369,7 @@ def test_git_sees_no_output(project):
 
 @pytest.mark.parametrize("name", ["split", "train_gan", "train_classifier", "filter_synthetic", "compare"])
 def test_every_entry_has_help_and_a_dry_run(project, name):
-    items = {"train_classifier": ["real"]}.get(name, [])
     for flag in ("--help", "--dry-run"):
-        command = [sys.executable, "-m", f"stages.{name}", *(items if flag == "--dry-run" else []), flag]
+        command = [sys.executable, "-m", f"stages.{name}", flag]
         done = subprocess.run(command, cwd=project.folder, env=project.env, capture_output=True, text=True, check=True)
         assert name in done.stdout

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from pipeline import InputError
-from pipeline.images.audit import RULES
+from pipeline.images.audit import RULES, as_markdown
+from pipeline.images.decode import fit_square
 from pipeline.images.manifest import class_counts, groups_of
 from pipeline.images.split import allocate, read_rows, split_images
 from pipeline.images.store import load_store
@@ -463,3 +464,24 @@ def test_groups_that_near_duplicates_miss_are_counted_and_leaves_in_names_hinted
     assert audit["group_hints"]["sentences"] == []
     assert audit["groups"]["count"] == audit["groups"]["pairs_given"] == 24
     assert audit["groups"]["pairs_missed_by_near_duplicates"] == 20
+
+
+def test_photos_are_kept_as_large_as_the_judge_sees_them_and_the_enlarged_are_counted(tmp_path):
+    raw = tmp_path / "raw"
+    for k, name in enumerate(("a", "b")):
+        (raw / name).mkdir(parents=True)
+        for i in range(6):
+            rng = np.random.default_rng([k, i])
+            side = 40 if i else 20  # one of each class is smaller than photo_resolution
+            Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(raw / name / f"{i}.png")
+    audit = run(raw, tmp_path, ["a", "b"], img_resolution=16, photo_resolution=32)
+    assert audit["images"]["enlarged"] == 2
+    assert "The judge sees photos at 32 px; 2 of 12 are smaller and were enlarged." in as_markdown(audit)
+    for side in ("train", "val", "test"):
+        small, large = (load_store(tmp_path / "arrays" / home / side, ["a", "b"]) for home in (".", "photos"))
+        assert small.files == large.files and (small.labels == large.labels).all()
+        assert large.images.shape[1:] == (32, 32, 3)
+        for file, label, pixels in zip(large.files, large.labels, large.images, strict=True):
+            with Image.open(raw / large.classes[label] / file) as photo:
+                np.testing.assert_array_equal(pixels, fit_square(photo, img_resolution=32, fit="crop"))
+    assert not [path for path in (tmp_path / "arrays").iterdir() if path.is_file()]

@@ -40,13 +40,17 @@ from stages._entry import _one_sentence
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120  # seconds
 # fmt: off
+SCRATCH = {"kind": "scratch", "model": "mobilenet_v3_small", "weights": None, "input_size": None, "optimiser": "sgd",
+           "lr": 0.05, "steps": 6, "eval_every": 4, "batch_size": 4}
 SHRUNKEN = {
     "device": "cpu",
     "threads": 1,
     "train_gan": {"total_kimg": 0.08, "preview_kimg": 0.024, "batch_size": 8, "G_channels": 4, "D_channels": 4,
                   "augment_p": "adaptive", "lecam": 0.3, "lecam_from_kimg": 0.03, "transition_kimg": [0.02, 0.06]},
     "specialise_gan": {"total_kimg": 0.06, "preview_kimg": 0.024, "batch_size": 8, "G_channels": 4, "D_channels": 4},
-    "train_classifier": {"steps": 6, "eval_every": 4, "batch_size": 4, "seeds": [0, 1]},
+    "split": {"img_resolution": 32, "photo_resolution": 32},
+    "train_classifier": {**SCRATCH, "seeds": [0, 1]},
+    "second_judge": {**SCRATCH, "seeds": [0]},
     "train_sgan": {"steps": 5, "eval_every": 3, "batch_size": 4, "seeds": [0, 1], "channels": 4},
     "filter_synthetic": {"steps": 4, "eval_every": 4, "batch_size": 4, "max_candidates_factor": 2,
                          "when_starving": "fill", "rules": {"agreement": False, "confidence": 0.9, "density": None}},
@@ -90,10 +94,10 @@ CASES = {
         [(signal.SIGINT, 2), (signal.SIGKILL, 2)],
         without="models/gan/class",
     ),
-    "train_classifier": Case(
-        ["train_classifier", "classic"],
-        "train_classifier@classic",
-        ["results/classifier/classic", "results/metrics/train_classifier@classic.json"],
+    "second_judge": Case(
+        ["second_judge"],
+        "second_judge",
+        ["results/second_judge", "results/metrics/second_judge.json"],
         [(signal.SIGINT, 2), (signal.SIGKILL, 7)],  # in the first seed, and in the second
     ),
     "train_sgan": Case(
@@ -277,13 +281,16 @@ def bare(tmp_path_factory) -> Iterator[Project]:
         labels = np.repeat(np.arange(len(classes)), [8, 6, 5, 4])
         images = np.random.default_rng(k).integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
         files = [f"{i}.png" for i in range(len(labels))]
-        write_store(project.folder / "data/arrays" / split, images, labels, files, classes)
+        for home in ("data/arrays", "data/arrays/photos"):
+            write_store(project.folder / home / split, images, labels, files, classes)
         for image, label, file in zip(images, labels, files, strict=True):
             path = project.folder / "data/split" / split / classes[label] / file
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
     _models(project.folder, classes)
-    for arm in ("real", "balanced", "classic"):  # by which the sweep takes a recipe
+    shutil.copytree(project.folder / "data/arrays/train", project.folder / "data/arrays/augmented")
+    # By val the sweep takes a recipe, and the second judge a candidate
+    for arm in ("real", "balanced", "classic", "synthetic", "synthetic_classic", "filtered", "filtered_classic"):
         history = project.folder / "results/classifier" / arm / "history.csv"
         history.parent.mkdir(parents=True)
         history.write_text("seed,step,val_macro_f1\n0,4,0.5\n")

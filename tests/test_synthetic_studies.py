@@ -40,7 +40,9 @@ SMALL = {
     "train_gan": {"total_kimg": 99, "preview_kimg": 0.016, "batch_size": 8, "precision": "fp32", "z_dim": 8,
                   "G_channels": 4, "D_channels": 4},
     "specialise_gan": {"z_dim": 8, "G_channels": 4, "D_channels": 4},
-    "train_classifier": {"steps": 4, "eval_every": 2, "batch_size": 6, "seeds": [0, 1]},
+    "split": {"img_resolution": 32, "photo_resolution": 32},
+    "train_classifier": {"kind": "scratch", "model": "mobilenet_v3_small", "weights": None, "input_size": None,
+                         "optimiser": "sgd", "lr": 0.05, "steps": 4, "eval_every": 2, "batch_size": 6, "seeds": [0, 1]},
     "sweep_mixture": {"ratios": [1, 0.5]},
     "study_minority": {"class_name": None, "total_kimg": 0.032},
 }  # fmt: skip
@@ -68,7 +70,8 @@ def project(root, tmp_path, monkeypatch) -> Path:
         yaml.dump(values, f)
     rows = []
     for i, (side, counts) in enumerate(SIDES.items()):
-        write_store(tmp_path / "data/arrays" / side, *images_of(counts, i))
+        for home in ("data/arrays", "data/arrays/photos"):
+            write_store(tmp_path / home / side, *images_of(counts, i))
         rows += [[f"{file}", side, CLASSES[k]] for file, k in zip(*images_of(counts, i)[2:0:-1], strict=True)]
     (tmp_path / "data/split").mkdir()
     with open(tmp_path / "data/split/manifest.csv", "w", newline="") as f:
@@ -92,8 +95,9 @@ def write_history(folder: Path, arm: str, f1: float) -> None:
     path.write_text("\n".join(["seed,step,val_macro_f1", *rows]) + "\n")
 
 
-def run(module, item: str | None = None) -> Stage:
-    stage = Stage(module.__doc__.split(":")[0], item, load_params("params.yaml"))
+def run(module, item: str | None = None, **changes) -> Stage:
+    params = load_params("params.yaml").model_copy(update=changes)
+    stage = Stage(module.__doc__.split(":")[0], item, params)
     module.run(stage)
     return stage
 
@@ -110,7 +114,8 @@ def test_ratio_0_predicts_what_the_best_control_on_val_predicts(project, best):
     run(sweep_mixture)
     choice = json.loads(Path("results/sweep/choice.json").read_text())
     assert choice["control"] == best and choice["controls"][best] == 0.9
-    run(train_classifier, best)
+    arms = {best: load_params("params.yaml").arms[best]}
+    run(train_classifier, arms=arms)
     swept = [row for row in rows_of("results/sweep/predictions.csv") if row.pop("method") == "0"]
     assert swept == rows_of(f"results/classifier/{best}/predictions.csv")
     assert len(swept) == 2 * (sum(SIDES["val"]) + sum(SIDES["test"]))
@@ -135,8 +140,8 @@ def test_val_for_every_ratio_and_test_for_0_and_the_chosen_one_alone(project, mo
 def test_the_choice_does_not_see_test(project):
     run(sweep_mixture)
     before = {p.name: p.read_text() for p in Path("results/sweep").iterdir()}
-    test = load_store("data/arrays/test", CLASSES)
-    write_store("data/arrays/test", 255 - test.images, (test.labels + 1) % 3, test.files, CLASSES)
+    test = load_store("data/arrays/photos/test", CLASSES)
+    write_store("data/arrays/photos/test", 255 - test.images, (test.labels + 1) % 3, test.files, CLASSES)
     run(sweep_mixture)
     after = {p.name: p.read_text() for p in Path("results/sweep").iterdir()}
     assert before["choice.json"] == after["choice.json"] and before["history.csv"] == after["history.csv"]

@@ -21,13 +21,14 @@ CLASSES = {"healthy": 14, "rust": 11}
 SHRUNKEN = {
     "threads": 1,
     "label_budgets": [2],
-    "split": {"img_resolution": 32},
+    "split": {"img_resolution": 32, "photo_resolution": 48},
     "train_gan": {"total_kimg": 0.032, "preview_kimg": 0.032, "batch_size": 8, "G_channels": 4, "D_channels": 4},
     "specialise_gan": {"total_kimg": 0.008, "preview_kimg": 0.008, "batch_size": 8, "G_channels": 4, "D_channels": 4},
     "train_extractor": {"steps": 2, "eval_every": 2, "batch_size": 8},
     "filter_synthetic": {"enabled": False},
     "assess": {"steps": 2, "eval_every": 2, "batch_size": 8},
-    "train_classifier": {"steps": 4, "eval_every": 4, "batch_size": 8, "seeds": [0, 1]},
+    "train_classifier": {"input_size": 32, "views": 1, "seeds": [0, 1]},
+    "second_judge": {"enabled": False},
     "train_sgan": {"steps": 2, "eval_every": 2, "batch_size": 8, "seeds": [0, 1]},
     "sweep_mixture": {"ratios": [0.5]},
     "compare": {"resamples": 100},
@@ -207,7 +208,13 @@ def untouched(tmp_path_factory) -> Project:
     return clone
 
 
-ARM = {"train": "data/arrays/train", "sampling": "natural", "augment": "none", "background": "keep"}
+ARM = {
+    "train": "data/arrays/train",
+    "sampling": "natural",
+    "augment": "none",
+    "background": "keep",
+    "resolution": "photo",
+}
 HOSTILE = [
     {"label_budgets": ["2; touch X"]},
     {"label_budgets": ["../../victim"]},
