@@ -10,7 +10,7 @@ everything that grows on it is painted in leaf coordinates `(along, across)`, so
 
 Lesions are large enough for a small GAN to draw them in minutes. They are not too easy to tell apart: some diseases
 have barely begun, lesion colours overlap, and specks, bruises, burnt edges and yellowing fall on every class alike, as
-do pose, paper and light. No two leaves are so alike in pose and veins that `groups` takes them for one.
+do pose, paper and light. Outlines and veins differ enough that `groups` hardly ever takes two leaves for one.
 """
 
 from __future__ import annotations
