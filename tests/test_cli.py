@@ -688,10 +688,9 @@ def test_all_time_is_counted_for_a_judge_of_either_kind():
     a_run = probe.changes["second_judge.steps"] * 32 / SPEED.classifier
     assert probe.minutes["second_judge"] * 60 == pytest.approx(4 * 2 * a_run)  # the controls and the candidate, seeds
     slower = budget.choose_budget(params, speed=SPEED._replace(look=55.0), device="cpu", **plan)
-    same = [
-        c for c in ("train_classifier.input_size", "train_classifier.views") if probe.changes[c] == slower.changes[c]
-    ]
-    assert slower.minutes["train_classifier"] > 1.5 * probe.minutes["train_classifier"] or len(same) < 2
+    keys = ("train_classifier.input_size", "train_classifier.views")
+    same = all(probe.changes[key] == slower.changes[key] for key in keys)
+    assert not same or slower.minutes["train_classifier"] > 1.5 * probe.minutes["train_classifier"]
     assert finetune.changes["train_classifier.kind"] == "finetune"
     of_arm = finetune.minutes["train_classifier"] / len(params.arms)
     mixtures = 1 + len(finetune.changes["sweep_mixture.ratios"])
@@ -727,7 +726,7 @@ def test_more_minutes_more_training():
     params = load_params(ROOT / "params.yaml")
     short, long = (
         budget.choose_budget(
-            params, class_counts={"a": 200, "b": 100}, median_size=(100, 100), speed=SPEED, goal_minutes=minutes
+            params, class_counts={"a": 900, "b": 400}, median_size=(100, 100), speed=SPEED, goal_minutes=minutes
         ).changes
         for minutes in (20, 80)
     )
