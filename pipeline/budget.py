@@ -85,6 +85,7 @@ MOST = {"train_gan": 600.0, "specialise_gan": 40.0, "train_extractor": 1200, "tr
 LEAST = {"train_gan": 2.0, "specialise_gan": 0.2, "train_extractor": 240, "train_classifier": 100, "second_judge": 60,
          "train_sgan": 60}  # fmt: skip
 BUDGETS = (5, 10, 20)  # labelled images a class
+SGAN_ON_FEATURES = 0.04  # its share there
 SGAN_STEPS_WANTED = 300  # with fewer, of three label budgets the middle one is given up
 # What a frozen judge does, from the most telling (bench/results) to the cheapest: the side that it sees (px), augmented
 # views of each image, mixtures that the sweep tries. The first that leaves the rest of the run enough is taken.
@@ -99,6 +100,7 @@ FILE = 0.003  # one image written, hashed and linked
 DECODED_PIXEL = 25e-9  # one pixel decoded, hashed and resized, on one core
 FITTED = 5e-5  # an image and class of a regression, at all strengths
 FORWARD = 1 / 3  # a forward pass as a share of a training step of the classifier
+FEATURES = 1280  # of a frozen network's photo: those of Lite0
 SGAN_FORWARD = 0.15  # three forward passes, of the SGAN and of its baselines, as a share of a step of all
 CANDIDATES = 3  # that the filter looks at for each image that it keeps
 DRAWING_SPEED = 5.0  # images drawn by G in the time of one image of its training
@@ -205,12 +207,17 @@ def measure_images_per_second(
             judge(pictures)
 
     sgan = params.train_sgan
-    critic = sgan_networks.Discriminator(num_classes, channels=sgan.channels, dropout=sgan.tuning[0].dropout)
-    critic = critic.to(device, memory_format=torch.channels_last)
-    forger = sgan_networks.Generator(sgan.z_dim, sgan.img_resolution, channels=sgan.channels)
-    forger = forger.to(device, memory_format=torch.channels_last)
+    dropout = sgan.tuning[0].dropout
+    if sgan.space == "features":
+        critic = sgan_networks.FeatureDiscriminator(FEATURES, num_classes, units=sgan.units, dropout=dropout)
+        forger = sgan_networks.FeatureGenerator(sgan.z_dim, FEATURES, units=sgan.units)
+        small = torch.rand(sgan.batch_size, FEATURES, device=device)
+    else:
+        critic = sgan_networks.Discriminator(num_classes, channels=sgan.channels, dropout=dropout)
+        forger = sgan_networks.Generator(sgan.z_dim, sgan.img_resolution, channels=sgan.channels)
+        small = torch.rand(sgan.batch_size, 3, sgan.img_resolution, sgan.img_resolution, device=device)
+    critic, forger = (network.to(device, memory_format=torch.channels_last) for network in (critic, forger))
     noise = torch.randn(sgan.batch_size, sgan.z_dim, device=device)
-    small = torch.rand(sgan.batch_size, 3, sgan.img_resolution, sgan.img_resolution, device=device)
 
     def sgan_step() -> None:
         """One of the SGAN (labelled, unlabelled, generated; then G) and one of each baseline (labelled)."""
@@ -332,7 +339,7 @@ def choose_budget(
     decode = DECODED_PIXEL * median_size[0] * median_size[1] / min(8, os.cpu_count() or 1)
     drawing = 1 / (speed.gan * DRAWING_SPEED)
     spent = {
-        "starting stages": STAGE_START * (11 + num_classes + len(label_budgets)),
+        "starting stages": STAGE_START * (13 + num_classes),
         "split": total * (decode + 2 * FILE),
         "generate": drawn * (drawing + 2 * FILE),
         "filter_synthetic": CANDIDATES * drawn * (drawing + 1 / speed.look) + 2 * train / speed.look + 2 * drawn * FILE,
@@ -344,7 +351,10 @@ def choose_budget(
         spent["train_classifier"] = of_arms(size, views)
         spent["sweep_mixture"] += of_sweep(size, views, ratios)
     free = max(goal - sum(spent.values()), 0.35 * goal)
-    shares = SHARES[kind]
+    shares = dict(SHARES[kind])
+    if sgan.space == "features":  # networks so small need no such share
+        shares["train_gan"] += shares["train_sgan"] - SGAN_ON_FEATURES
+        shares["train_sgan"] = SGAN_ON_FEATURES
 
     def within(stage: str, amount: float) -> float:
         return min(max(amount, LEAST[stage]), MOST[stage])

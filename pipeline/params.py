@@ -347,6 +347,12 @@ class SganSetting(Section):
 
 
 class TrainSgan(Section):
+    space: Literal["features", "pixels"]
+    model: Text
+    weights: Weights
+    input_size: Annotated[int, Field(ge=16, le=2048)] | None
+    augmented_views: Annotated[int, Field(ge=1, le=100)]
+    units: Length
     seeds: Seeds
     tuning: Annotated[list[SganSetting], Field(min_length=1, max_length=50)]
     steps: Steps
@@ -360,6 +366,12 @@ class TrainSgan(Section):
     views: Literal["none", "leaf"]
     flips: Flips
     eval_every: Steps
+
+    @model_validator(mode="after")
+    def _views_of_images(self) -> TrainSgan:
+        if self.space == "features" and self.views != "none":
+            raise ValueError(f"expected views: none with space: features, which holds no images, got {self.views}")
+        return self
 
 
 class SweepMixture(Section):

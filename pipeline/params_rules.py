@@ -90,7 +90,7 @@ def _check_sgan(params: Params) -> None:
 
 
 def _check_classifiers(params: Params, root: Path) -> None:
-    sections = ["train_extractor", "assess", "train_classifier", "second_judge"]
+    sections = ["train_extractor", "assess", "train_classifier", "second_judge", "train_sgan"]
     sections += ["filter_synthetic"] if params.filter_synthetic.enabled else []
     checked = set()
     for section in sections:

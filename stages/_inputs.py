@@ -74,7 +74,7 @@ class Inputs:
 def metrics_file(name: str) -> Path:
     """Where the final numbers of a stage stand, or those of a part of it: `train_classifier@classic`."""
     stage, _, item = name.partition("@")
-    folders = {"train_classifier": "results/classifier"}
+    folders = {"train_classifier": "results/classifier", "train_sgan": "results/sgan"}
     return Path(folders[stage], item, "metrics.json") if stage in folders else METRICS / f"{name}.json"
 
 

@@ -4,17 +4,22 @@ import inspect
 import math
 import signal
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from pipeline import InputError, resume
 from pipeline.images.store import Store
 from pipeline.images.transforms import build_policy
+from pipeline.learn import looks as looks_module
+from pipeline.learn.looks import Looks
 from pipeline.learn.predictions import write_results
+from pipeline.learn.probe import probe_labels
 from pipeline.learn.sgan import (
     COMPARED,
     METHODS,
@@ -28,7 +33,8 @@ from pipeline.learn.sgan import (
     train_sgan,
 )
 from pipeline.learn.sgan_losses import consistency_loss, feature_matching_loss, labelled_loss, unlabelled_loss
-from pipeline.learn.sgan_networks import Discriminator, Generator
+from pipeline.learn.sgan_networks import Discriminator, FeatureDiscriminator, FeatureGenerator, Generator
+from pipeline.learn.sgan_spaces import Features, Pixels
 from pipeline.learn.sgan_tuning import Run, chosen_setting, next_run, write_tuning
 from pipeline.learn.sgan_views import VIEWS
 from pipeline.learn.trained import PixelInput, Trained, predict
@@ -66,17 +72,38 @@ def val() -> Store:
     return coloured_store([5, 4, 3], 1)
 
 
+@pytest.fixture(scope="module")
+def looks() -> Looks:
+    """Of a network that nobody has trained: twelve filters, each averaged over the quarters of a picture."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        filters = nn.Conv2d(3, 12, 3, 2, 1)
+        layers = [filters, nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(48, 3)]
+        return Looks(nn.Sequential(PixelInput((0.5,) * 3, (0.5,) * 3, 16), *layers))
+
+
+@pytest.fixture(params=["pixels", "features"])
+def space(request, looks) -> dict:
+    """Arguments for either space."""
+    of_features = {"space": "features", "looks": looks, "units": 8, "augmented_views": 2}
+    return of_features if request.param == "features" else {"space": "pixels"}
+
+
 @pytest.fixture
 def logits() -> torch.Tensor:
     return torch.randn(7, 5, generator=torch.Generator().manual_seed(0)) * 3
 
 
-def pool_of(images: torch.Tensor, labels: np.ndarray, rows: np.ndarray, **changes) -> _Pool:
+def pool_of(images: torch.Tensor, labels: np.ndarray, rows: np.ndarray, *, batch_size: int = 16, **changes) -> _Pool:
+    """Of images; `changes` are to the space."""
     pixels = np.zeros((len(labels), 16, 16, 3), np.uint8)
     scale = PixelInput((0.5,) * 3, (0.5,) * 3, images.shape[-1])
-    classic = build_policy("classic", 16)
-    whole = _Pool(images, torch.as_tensor(labels), rows, 16, 0, (2, 3), pixels, scale, classic, VIEWS["none"])
-    return whole._replace(**changes)
+    space = Pixels(images, pixels, scale, build_policy("classic", 16), (2, 3), VIEWS["none"], 4)
+    return _Pool(space._replace(**changes), torch.as_tensor(labels), rows, batch_size, 0)
+
+
+def changed(pool: _Pool, **changes) -> _Pool:
+    return pool._replace(space=pool.space._replace(**changes))
 
 
 def with_generated(logits: torch.Tensor) -> torch.Tensor:
@@ -150,11 +177,18 @@ def test_networks_shapes_and_ranges():
     with pytest.raises(ValueError, match="24"):
         Generator(8, 24, channels=4)
 
+    D, G = FeatureDiscriminator(20, 5, units=7, dropout=0.5, input_noise=1.0), FeatureGenerator(8, 20, units=7)
+    vectors = G(G.draw_z(3, torch.Generator().manual_seed(0)))
+    assert vectors.shape == (3, 20) and D.features(vectors).shape == (3, 7) and D(vectors).shape == (3, 5)
+    assert not torch.equal(D(vectors), D(vectors)) and torch.equal(D.eval()(vectors), D(vectors))
+
 
 def test_images_of_a_batch_do_not_mix():
     D = Discriminator(3, channels=4, dropout=0.0)
     images = torch.randn(6, 3, 16, 16)
     assert torch.allclose(D(images)[:2], D(images[:2]), atol=1e-6)
+    D, vectors = FeatureDiscriminator(20, 3, units=7, dropout=0.0), torch.randn(6, 20)
+    assert torch.allclose(D(vectors)[:2], D(vectors[:2]), atol=1e-6)
 
 
 def test_labelled_rows_are_the_budget_or_all_there_are(train):
@@ -194,7 +228,7 @@ def test_batches_flip_both_ways():
     pool = pool_of(image, np.zeros(1, np.int64), np.array([0]), batch_size=64)
 
     def kinds(flips: tuple[int, ...]) -> set:
-        images, _ = pool._replace(flips=flips).labelled_batch(0)
+        images, _ = changed(pool, flips=flips).labelled_batch(0)
         return {tuple(i[0].flatten().tolist()) for i in images}
 
     assert len(kinds((2, 3))) == 4
@@ -207,7 +241,7 @@ def test_classic_augments_the_very_images_of_the_other_methods(train):
     flat = np.arange(len(train.labels), dtype=np.uint8)[:, None, None, None] * np.ones((1, 16, 16, 3), np.uint8) * 7
     labels = np.arange(len(train.labels))  # which row it is
     pool = pool_of(torch.zeros(len(labels), 3, 16, 16), labels, rows, pixels=flat, policy=build_policy("none", 16))
-    classic = pool._replace(policy=build_policy("classic", 16))
+    classic = changed(pool, policy=build_policy("classic", 16))
     for step in range(5):
         images, drawn = pool.classic_batch(step)
         assert torch.equal(drawn, pool.labelled_batch(step)[1])
@@ -215,9 +249,9 @@ def test_classic_augments_the_very_images_of_the_other_methods(train):
         assert torch.allclose((images[:, 0, 0, 0] + 1) / 2 * 255 / 7, drawn.float(), atol=1e-3)
         assert set(drawn.tolist()) <= set(rows.tolist())
     noisy = np.random.default_rng(0).integers(0, 256, flat.shape, dtype=np.uint8)
-    first, again = (classic._replace(pixels=noisy).classic_batch(3)[0] for _ in range(2))
+    first, again = (changed(classic, pixels=noisy).classic_batch(3)[0] for _ in range(2))
     assert torch.equal(first, again)
-    plain = pool._replace(pixels=noisy).classic_batch(3)[0]
+    plain = changed(pool, pixels=noisy).classic_batch(3)[0]
     assert not torch.equal(first, plain)
 
 
@@ -339,7 +373,7 @@ def test_g_and_d_both_learn_and_g_does_not_touch_d(train):
     D = Discriminator(3, channels=4, dropout=0.5)
     averaged = Discriminator(3, channels=4, dropout=0.5).eval()
     settings = {"unlabelled_weight": 1.0, "consistency_weight": 10.0, "consistency_confidence": 0.0}
-    method = Sgan(D, pool, lr=1e-3, z_dim=8, channels=4, averaged=averaged, steps=6, **settings)
+    method = Sgan(D, pool, lr=1e-3, z_dim=8, averaged=averaged, steps=6, **settings)
     D_before = [p.clone() for p in D.parameters()]
     G_before = [p.clone() for p in method.G.parameters()]
     loss = method.after_d_step(1)["g_loss"]
@@ -374,7 +408,7 @@ def test_d_sees_views_of_the_unlabelled_images_alone(method, train, monkeypatch)
     watched(D, by_D)
     watched(averaged, by_averaged)
     settings = {"unlabelled_weight": 1.0, "consistency_weight": 10.0, "consistency_confidence": 0.0}
-    mine = method(D, pool, lr=1e-3, z_dim=8, channels=4, averaged=averaged, steps=6, **settings)
+    mine = method(D, pool, lr=1e-3, z_dim=8, averaged=averaged, steps=6, **settings)
     mine.d_loss(1)
     assert (by_D[0] > 50).tolist() == ([False] * 4 + [True] * 4 + [False] * 4)[: len(by_D[0])] and len(by_D[0]) >= 8
     assert (by_averaged[0] < 50).all() and len(by_averaged[0]) == 4
@@ -398,18 +432,18 @@ def test_views_change_what_unlabelled_images_give_and_no_baseline(train, val, mo
     assert alike == {"supervised", "supervised_classic"}
 
 
-def test_same_bytes_twice_for_any_list_of_seeds(train, val):
-    once = train_sgan(train, val, label_budget=3, seeds=[1, 2], **SMALL).trained
-    alone = train_sgan(train, val, label_budget=3, seeds=[2], **SMALL).trained
+def test_same_bytes_twice_for_any_list_of_seeds(train, val, space):
+    once = train_sgan(train, val, label_budget=3, seeds=[1, 2], **SMALL, **space).trained
+    alone = train_sgan(train, val, label_budget=3, seeds=[2], **SMALL, **space).trained
     assert [(t.seed, t.method) for t in once] == [(s, m) for s in (1, 2) for m in COMPARED]
     for a, b in zip(once[3:], alone, strict=True):
         assert a.history == b.history
         assert np.array_equal(predict(a.model, val.images), predict(b.model, val.images))
 
 
-def test_stopped_anywhere_it_ends_with_the_same_bits(train, val, tmp_path, monkeypatch, capsys):
+def test_stopped_anywhere_it_ends_with_the_same_bits(train, val, space, tmp_path, monkeypatch, capsys):
     tuning = [{"lr": 0.01, "dropout": 0.5, "input_noise": 0.1}, {"lr": 0.02, "dropout": 0.5, "input_noise": 0.1}]
-    args = SMALL | {"steps": 3, "eval_every": 2, "tuning": tuning, "consistency_weight": 10.0, "views": "leaf"}
+    args = SMALL | space | {"steps": 3, "eval_every": 2, "tuning": tuning, "consistency_weight": 10.0, "views": "leaf"}
     methods = ["sgan", "supervised_classic"]
     due = TrainingState.due
 
@@ -468,8 +502,12 @@ def test_every_argument_and_byte_is_in_the_fingerprint(train, val, tmp_path, mon
         "batch_size": 7,
         "tuning": [{"lr": 2e-3, "dropout": 0.1, "input_noise": 0.1}],
         "z_dim": 9,
+        "space": "features",
         "img_resolution": 8,
         "channels": 5,
+        "units": 9,
+        "augmented_views": 3,
+        "looks": SimpleNamespace(key="another network"),
         "unlabelled_weight": 0.5,
         "consistency_weight": 1.0,
         "consistency_confidence": 0.9,
@@ -495,8 +533,71 @@ def test_every_argument_and_byte_is_in_the_fingerprint(train, val, tmp_path, mon
     assert len({mine, *others}) == 1 + len(others)
 
 
-def test_learns_colours(train, val):
-    args = SMALL | {"steps": 60, "batch_size": 12, "eval_every": 20, "channels": 8}
+def test_what_is_done_is_not_trained_again(train, val, space, tmp_path, monkeypatch):
+    """A stage goes on to its next label budget: a kill there must leave this one."""
+    args = SMALL | space | {"label_budget": 3, "seeds": [1], "state_dir": tmp_path / "train_sgan@3"}
+    first = train_sgan(train, val, **args).trained
+    monkeypatch.setattr("pipeline.learn.sgan.learning_rate_factor", None)  # what every step asks
+    again = train_sgan(train, val, **args).trained
+    assert [repr(t.history) for t in again] == [repr(t.history) for t in first]
+
+
+def test_features_are_those_of_train_standardised_and_their_views_stand_at_their_rows(train, looks):
+    rows = {seed: labelled_rows(train.labels, num_classes=3, label_budget=2, seed=seed) for seed in (0, 5)}
+    arguments = {"rows": rows, "units": 8, "augmented_views": 3, "augment": "classic", "device": "cpu"}
+    space = Features.of(train, looks=looks, flips=["horizontal"], **arguments)
+    plain = looks.at(train.images)
+    assert space.vectors.shape == (len(train.labels), 2, 48)
+    deviation = plain.std(axis=0)
+    expected = (plain - plain.mean(axis=0)) / np.where(deviation > 1e-8, deviation, 1)
+    assert np.allclose(space.vectors[:, 0], expected, atol=1e-3)
+    mirrored = space.front(torch.from_numpy(train.images[:, :, ::-1].copy()).permute(0, 3, 1, 2))
+    assert torch.equal(space.vectors[:, 1], mirrored) and not torch.equal(space.vectors[:, 0], mirrored)
+    pool = _Pool(space, torch.from_numpy(np.arange(len(train.labels))), rows[5], 40, 5)
+    for step in range(3):
+        vectors, drawn = pool.classic_batch(step)
+        assert torch.equal(drawn, pool.labelled_batch(step)[1])
+        found = set()
+        for vector, row in zip(vectors, drawn.tolist(), strict=True):
+            views = [looks.augmented(train.images[[row]], "classic", 5, view) for view in range(3)]
+            alike = [np.allclose((view - plain.mean(0)) / deviation, vector, atol=1e-3) for view in views]
+            assert any(alike)
+            found.add(alike.index(True))
+        assert found == {0, 1, 2}
+    with pytest.raises(ValueError, match="unlabelled photos are not augmented"):
+        pool.classic_unlabelled_batch(0)
+
+
+def test_no_photo_is_looked_at_twice_for_all_budgets_and_methods(train, val, looks, monkeypatch):
+    seen = []
+    real = looks_module.penultimate_features
+    monkeypatch.setattr(looks_module, "penultimate_features", lambda m, i: seen.append(len(i)) or real(m, i))
+    mine = Looks(looks.network)
+    monkeypatch.setattr(mine, "rows", {})
+    settings = SMALL | {"space": "features", "looks": mine, "units": 8, "augmented_views": 2, "seeds": [0, 1]}
+    first = train_sgan(train, val, label_budget=4, **settings)
+    before = len(seen)
+    result = train_sgan(train, val, label_budget=2, **settings)
+    probes = probe_labels(train, val, rows=result.rows, looks=mine, views=2, augment="classic", method="probe")
+    for trained in first.trained + result.trained + probes:
+        predict(trained.model, val.images)
+    assert len(seen) == before  # a smaller budget's photos are among those of a larger one
+
+
+def test_the_probe_has_the_labels_of_the_others_and_no_more(train, val, looks):
+    rows = {seed: labelled_rows(train.labels, num_classes=3, label_budget=3, seed=seed) for seed in (2, 1)}
+    settings = {"rows": rows, "looks": looks, "views": 1, "augment": "classic", "method": "probe"}
+    probes = probe_labels(train, val, **settings)
+    assert [(t.method, t.seed, t.optimiser_steps) for t in probes] == [("probe", 2, 0), ("probe", 1, 0)]
+    hidden = train.labels.copy()
+    hidden[np.setdiff1d(np.arange(len(hidden)), np.concatenate(list(rows.values())))] = 0
+    again = probe_labels(train._replace(labels=hidden), val, **settings)
+    assert [repr(t.history) for t in again] == [repr(t.history) for t in probes]
+    assert repr(probes[0].history) != repr(probes[1].history)
+
+
+def test_learns_colours(train, val, space):
+    args = SMALL | space | {"steps": 60, "batch_size": 12, "eval_every": 20, "channels": 8}
     args["tuning"] = [{"lr": 3e-3, "dropout": 0.1, "input_noise": 0.1}]
     result = train_sgan(train, val, label_budget=4, seeds=[0], **args)
     test = coloured_store([6, 6, 6], 2)
@@ -516,6 +617,18 @@ def test_rate_falls_over_the_last_third():
     assert all(b < a for a, b in pairwise(factors[60:]))
     assert 0 < factors[-1] < 0.05
     assert 0 < learning_rate_factor(1, 1) <= 1
+
+
+def test_a_method_may_see_the_same_images_at_another_resolution(tmp_path, train, val, looks):
+    result = train_sgan(train, val, label_budget=3, seeds=[0], methods=["supervised"], **SMALL)
+    probes = probe_labels(train, val, rows=result.rows, looks=looks, views=0, method="probe")
+    negative = {"probe": {"val": 255 - val.images}}
+    write_results(tmp_path, result.trained + probes, {"val": val}, own_images=negative)
+    frame = pd.read_csv(tmp_path / "predictions.csv").set_index("method")
+    for method, images in (("supervised", val.images), ("probe", 255 - val.images)):
+        (model,) = (t.model for t in result.trained + probes if t.method == method)
+        expected = predict(model, images)
+        assert np.allclose(frame.loc[method, [f"p/{c}" for c in CLASSES]].to_numpy(float), expected, atol=1e-6)
 
 
 def test_results_name_the_method(tmp_path, train, val):

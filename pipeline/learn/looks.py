@@ -76,7 +76,9 @@ class Looks:
     def _look(self, keys: Sequence[bytes], picture: Callable[[int], np.ndarray]) -> np.ndarray:
         unseen = {key: i for i, key in reversed(list(enumerate(keys))) if key not in self.rows}
         waiting = sorted(unseen.values())
-        with tqdm(total=len(waiting), unit="img", desc=f"looking {self.name}".strip(), disable=None) as bar:
+        with tqdm(
+            total=len(waiting), unit="img", desc=f"looking {self.name}".strip(), disable=None if waiting else True
+        ) as bar:
             for start in range(0, len(waiting), BLOCK):
                 fresh: dict[bytes, np.ndarray] = {}
                 block = waiting[start : start + BLOCK]

@@ -24,6 +24,7 @@ def write_results(
     *,
     extra: dict[str, float] | None = None,
     only: Mapping[str, Collection[str]] | None = None,
+    own_images: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> dict[str, float]:
     """Predict every split with every seed's model, and write the three files.
 
@@ -35,6 +36,7 @@ def write_results(
         stores: By split, in the order to write: {"val": ..., "test": ...}.
         extra: Further metrics, such as the counts of labelled images.
         only: Split to the methods that are predicted on it, where not all are: those that were chosen on val.
+        own_images: Method to split to images, for those that see the stores' images at another resolution.
 
     Returns:
         The contents of metrics.json: means over seeds by "<split>/<metric>", and optimiser_steps; with
@@ -46,7 +48,7 @@ def write_results(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     probabilities = {
-        (t.method, t.seed, split): predict(t.model, store.images)
+        (t.method, t.seed, split): predict(t.model, (own_images or {}).get(t.method, {}).get(split, store.images))
         for t in trained
         for split, store in stores.items()
         if only is None or split not in only or t.method in only[split]

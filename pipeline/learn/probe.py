@@ -7,8 +7,9 @@ the regression is chosen on val.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,15 +95,85 @@ def train_probe(
     Raises:
         InputError: Bad names, weights or images.
     """
-    check_stores(train, val)
-    img_resolution, num_classes = train.images.shape[1], len(train.classes)
-    balanced = sampling == "balanced"
+    network = {"model": model, "weights": weights, "input_size": input_size, "device": device}
+    looks = frozen_looks(train, **network, looks_dir=looks_dir, name=method)
+    recipe = {"sampling": sampling, "augment": augment, "device": device, "report": report, "method": method}
+    return fit_probes(train, val, looks=looks, seeds=seeds, views=views, **recipe)
+
+
+def frozen_looks(
+    train: Store,
+    *,
+    model: str,
+    weights: str,
+    input_size: int | None,
+    device: str = "cpu",
+    looks_dir: str | Path | None = None,
+    name: str = "",
+) -> Looks:
+    """The features of a pretrained network.
+
+    Args:
+        train: Images of the size and the classes that there are.
+        model: See `train_probe`, as those that follow.
+        weights: See there.
+        input_size: See there.
+        device: See there.
+        looks_dir: See there.
+        name: For the progress bar.
+
+    Raises:
+        InputError: Bad names, weights or sizes.
+    """
     with reproducible():
         seed_layers(0, "initial weights")  # of the last layer, which nobody looks at
         network = build_classifier(
-            model, num_classes=num_classes, weights=weights, input_size=input_size, img_resolution=img_resolution
+            model,
+            num_classes=len(train.classes),
+            weights=weights,
+            input_size=input_size,
+            img_resolution=train.images.shape[1],
         )
-        looks = Looks(network.to(device), looks_dir, name=method)
+        return Looks(network.to(device), looks_dir, name=name)
+
+
+def probe_labels(
+    train: Store, val: Store, *, rows: Mapping[int, np.ndarray], looks: Looks, views: int, **settings: Any
+) -> list[Trained]:
+    """Probes of few labelled images, others for each seed.
+
+    Args:
+        train: All of train.
+        val: See `train_probe`.
+        rows: Seed to the rows of train that are fitted.
+        looks: Of `frozen_looks`.
+        views: See `train_probe`.
+        settings: Further arguments of `fit_probes`.
+    """
+    trained = []
+    for seed, own in rows.items():
+        few = Store(train.images[own], train.labels[own], [train.files[i] for i in own], train.classes)
+        trained += fit_probes(few, val, looks=looks, seeds=[seed], views=views, **settings)
+    return trained
+
+
+def fit_probes(
+    train: Store,
+    val: Store,
+    *,
+    looks: Looks,
+    seeds: list[int],
+    views: int,
+    sampling: str = "natural",
+    augment: str = "none",
+    device: str = "cpu",
+    report: Callable[[dict[str, float], int], None] | None = None,
+    method: str = "",
+) -> list[Trained]:
+    """`train_probe` by a network that is there already."""
+    check_stores(train, val)
+    num_classes, balanced = len(train.classes), sampling == "balanced"
+    with reproducible():
         plain, of_val = looks.at(train.images), looks.at(val.images)
         trained: list[Trained] = []
         for seed in seeds:

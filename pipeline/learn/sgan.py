@@ -7,6 +7,9 @@ the same number of settings to choose from on val (Oliver et al. 2018: baselines
 images augmented by the downstream classifier's classic policy where the other two have flips alone: what a few
 lines of code give without any unlabelled image.
 
+All of it happens in the space of small images, or in that of a frozen network's features (`sgan_spaces.py`): the same
+losses, batches, choices and steps.
+
 For benches: `sgan_classic` has that policy on labelled and unlabelled images alike, and so differs from
 `supervised_classic` as `sgan` does from `supervised`. `consistency` has the unlabelled images by the consistency term
 alone, under the same views: what `sgan` has beyond it is the GAN's merit.
@@ -29,19 +32,17 @@ from tqdm import tqdm
 
 from pipeline.images.seeding import numpy_rng, torch_generator
 from pipeline.images.store import Store
-from pipeline.images.transforms import Policy, build_policy
 from pipeline.learn.batches import check_stores
 from pipeline.learn.device import reproducible, seed_layers
+from pipeline.learn.looks import Looks
 from pipeline.learn.sgan_losses import consistency_loss, feature_matching_loss, labelled_loss, unlabelled_loss
-from pipeline.learn.sgan_networks import Discriminator, Generator
+from pipeline.learn.sgan_spaces import Features, Pixels
 from pipeline.learn.sgan_tuning import Run, Tried, chosen_setting, next_run
-from pipeline.learn.sgan_views import VIEWS, View
-from pipeline.learn.trained import BestOnVal, PixelInput, Trained, from_state, to_pixels, to_state
+from pipeline.learn.trained import BestOnVal, Trained, from_state, to_state
 from pipeline.resume import TrainingState, fingerprint
 
 ADAM_BETAS = (0.5, 0.999)
 AVERAGE_DECAY = 0.99  # of D's averaged weights, a step; the average starts from the first steps without lag
-FLIPS = {"vertical": 2, "horizontal": 3}  # name in params.yaml -> dim of (B, 3, R, R) that is turned round
 CONSISTENCY_FROM = 1 / 3  # of the steps: until here its weight rises, since at first nothing is worth agreeing on
 DECAY_FROM = 2 / 3  # of the steps: from here on the rate falls to nothing
 
@@ -53,63 +54,51 @@ class SganResult(NamedTuple):
         trained: One a seed and method, seeds in order, methods in the order of `methods`.
         counts: "labelled/<class>" to the number of labelled images of it, the same for every seed.
         tried: Every method's settings with their scores on val, as many for each.
+        rows: Seed to the rows of train whose labels were seen.
     """
 
     trained: list[Trained]
     counts: dict[str, int]
     tried: list[Tried]
+    rows: dict[int, np.ndarray]
 
 
 class _Pool(NamedTuple):
     """What one seed's trainings draw from; train only."""
 
-    images: Tensor  # (N, 3, R, R) float32 in [-1, 1]: all of train, unlabelled
+    space: Pixels | Features
     labels: Tensor  # (N,) int64, looked up at labelled rows only
     labelled_rows: np.ndarray  # rows whose label may be seen
     batch_size: int
     seed: int
-    flips: tuple[int, ...]  # dims of (B, 3, R, R) along which half of the images are mirrored
-    pixels: np.ndarray  # (N, H, W, 3) uint8: the images as the classic policy takes them
-    scale: nn.Module  # (B, 3, H, W) uint8 to (B, 3, R, R) in [-1, 1]
-    policy: Policy
-    view: View  # what D sees of unlabelled images
 
-    def draw(self, purpose: str, rows: np.ndarray, step: int) -> tuple[Tensor, np.ndarray]:
-        """A batch of some rows, drawn with replacement and flipped at random; and its rows."""
+    def rows(self, purpose: str, of: np.ndarray, step: int) -> tuple[np.ndarray, np.random.Generator]:
+        """Rows of a batch, drawn with replacement; and what draws go on with."""
         rng = numpy_rng(self.seed, purpose, step)
-        drawn = rows[rng.integers(len(rows), size=self.batch_size)]
-        images = self.images[torch.from_numpy(drawn).to(self.images.device)]
-        for dim in self.flips:
-            flipped = torch.from_numpy(rng.random(self.batch_size) < 0.5).to(images.device)
-            images = torch.where(flipped[:, None, None, None], images.flip(dim), images)
-        return images, drawn
+        return of[rng.integers(len(of), size=self.batch_size)], rng
 
     def labelled_batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """(B, 3, R, R) images and their (B,) labels."""
-        images, rows = self.draw("labelled batch", self.labelled_rows, step)
-        return images, self.labels[torch.from_numpy(rows).to(self.labels.device)]
+        """B images (or vectors) and their (B,) labels."""
+        rows, rng = self.rows("labelled batch", self.labelled_rows, step)
+        return self.space.drawn(rows, rng), self.labels[torch.from_numpy(rows).to(self.labels.device)]
 
     def classic_batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """The images of `labelled_batch`, augmented at full size by the classic policy and not by flips."""
-        rows = self.draw("labelled batch", self.labelled_rows, step)[1]
-        return self._classic(rows, step), self.labels[torch.from_numpy(rows).to(self.labels.device)]
+        """The images of `labelled_batch`, augmented by the classic policy and not by flips."""
+        rows, _ = self.rows("labelled batch", self.labelled_rows, step)
+        return self.space.classic(rows, self.seed, step), self.labels[torch.from_numpy(rows).to(self.labels.device)]
+
+    def unlabelled_batch(self, step: int) -> Tensor:
+        """B images out of all of train, the labelled ones among them, as in the paper."""
+        return self.space.drawn(*self.rows("unlabelled batch", np.arange(len(self.space.reals)), step))
 
     def classic_unlabelled_batch(self, step: int) -> Tensor:
         """The images of `unlabelled_batch`, augmented so."""
-        rows = self.draw("unlabelled batch", np.arange(len(self.images)), step)[1]
-        return self._classic(rows, step, 1)  # not the draws of the labelled images
-
-    def _classic(self, rows: np.ndarray, step: int, *kind: int) -> Tensor:
-        batch = np.stack([self.policy(self.pixels[row], self.seed, step, i, *kind) for i, row in enumerate(rows)])
-        return self.scale(to_pixels(batch, self.images.device))
-
-    def unlabelled_batch(self, step: int) -> Tensor:
-        """(B, 3, R, R) images out of all of train, the labelled ones among them, as in the paper."""
-        return self.draw("unlabelled batch", np.arange(len(self.images)), step)[0]
+        rows, _ = self.rows("unlabelled batch", np.arange(len(self.space.reals)), step)
+        return self.space.classic(rows, self.seed, step, 1)  # not the draws of the labelled images
 
     def seen(self, images: Tensor, step: int) -> Tensor:
         """Unlabelled images as D sees them, while its averaged self sees them as they are: the same ones twice."""
-        return self.view(images, numpy_rng(self.seed, "view", step))
+        return self.space.view(images, numpy_rng(self.seed, "view", step))
 
 
 def labelled_rows(labels: np.ndarray, *, num_classes: int, label_budget: int, seed: int) -> np.ndarray:
@@ -141,8 +130,12 @@ def train_sgan(
     steps: int,
     batch_size: int,
     z_dim: int,
-    img_resolution: int,
+    space: str = "pixels",
+    img_resolution: int = 32,
     channels: int = 16,
+    units: int = 256,
+    augmented_views: int = 8,
+    looks: Looks | None = None,
     unlabelled_weight: float = 1.0,
     consistency_weight: float = 0.0,
     consistency_confidence: float = 0.0,
@@ -163,18 +156,23 @@ def train_sgan(
         label_budget: Labelled images a class.
         seeds: Each draws its own labelled images; settings are tried with the first.
         tuning: Settings that every method tries: `lr`, Adam's learning rate; `dropout`, of D after each halving of
-            the resolution; `input_noise`, the standard deviation of Gaussian noise on D's input in training, images
-            spanning [-1, 1]. The paper's dropout of 0.5 (and 0.2 on the input) is for 100 times as many steps.
+            the resolution, or of its hidden layer; `input_noise`, the standard deviation of Gaussian noise on D's
+            input in training, images spanning [-1, 1] and features having a deviation of 1. The paper's dropout of
+            0.5 (and 0.2 on the input) is for 100 times as many steps.
         steps: Optimiser steps of D, for every method.
         batch_size: Images of each kind a step: labelled, unlabelled, generated.
         z_dim: Length of G's noise.
-        img_resolution: Side that the networks see, pixels; images are averaged down to it.
-        channels: Width of both networks: channels of the map nearest to the image.
+        space: What the networks see and G draws: pixels, or features of a frozen network.
+        img_resolution: Of pixels: side that the networks see; images are averaged down to it.
+        channels: Of pixels: width of both networks, channels of the map nearest to the image.
+        units: Of features: width of both networks' hidden layers.
+        augmented_views: Of features: views of each labelled image that `supervised_classic` draws from.
+        looks: Of features: the frozen network.
         unlabelled_weight: Of the loss on unlabelled and generated images; the paper's is 1.
         consistency_weight: Of D's agreement with its averaged self on unlabelled images, after its rise; 0: none.
         consistency_confidence: They agree on images of which the averaged self is as sure as this, 0 to 1; 0: on all.
         views: Key of VIEWS in `sgan_views.py`: how D sees the unlabelled images that its averaged self sees as they
-            are. Labelled images are no part of it, so that `sgan` and `supervised` have the same.
+            are. Labelled images are no part of it, so that `sgan` and `supervised` have the same. Of pixels alone.
         flips: Mirrorings that labelled and unlabelled images get at random: horizontal, vertical.
         augment: Policy of `images/transforms.py` that `supervised_classic` gets in place of the flips.
         methods: Keys of METHODS; None: those that the pipeline compares.
@@ -188,15 +186,11 @@ def train_sgan(
         InputError: The images cannot be trained on; a saved state is damaged or another's; the disk is full.
         Interrupted: Ctrl-C or SIGTERM came, and the state is saved in `state_dir`.
     """
-    settings = {k: v for k, v in locals().items() if k not in ("train", "val", "report", "state_dir")}
+    settings = {k: v for k, v in locals().items() if k not in ("train", "val", "report", "state_dir", "looks")}
     check_stores(train, val)
     methods = list(COMPARED) if methods is None else methods
     num_classes = len(train.classes)
-    scale = PixelInput((0.5,) * 3, (0.5,) * 3, img_resolution).to(device)  # pixels to [-1, 1]
-    chunks = np.array_split(train.images, len(train.labels) // 64 + 1)  # as floats at full size they would fill memory
-    images = torch.cat([scale(to_pixels(chunk, device)) for chunk in chunks])
     labels = torch.from_numpy(train.labels).to(device)
-    policy = build_policy(augment, train.images.shape[1])
     rows = {
         seed: labelled_rows(train.labels, num_classes=num_classes, label_budget=label_budget, seed=seed)
         for seed in seeds
@@ -204,7 +198,17 @@ def train_sgan(
     key = ""
     if state_dir is not None:
         arrays = [train.images, train.labels, val.images, val.labels]
-        key = fingerprint(arrays, {**settings, "classes": train.classes})
+        eye = None if looks is None else looks.key
+        key = fingerprint(arrays, {**settings, "classes": train.classes, "features of": eye})
+
+    shared: dict[str, Any] = {"flips": flips, "augment": augment, "device": device}
+    with reproducible():
+        seen: Pixels | Features
+        if space == "features":
+            assert looks is not None
+            seen = Features.of(train, looks=looks, rows=rows, units=units, augmented_views=augmented_views, **shared)
+        else:
+            seen = Pixels.of(train, img_resolution=img_resolution, channels=channels, views=views, **shared)
 
     with reproducible(), TrainingState(state_dir, key) as state:
         finished: list[dict[str, Any]] = []  # trainings in the order of `next_run`, as `to_state` gives them
@@ -220,24 +224,11 @@ def train_sgan(
         ):
             name, seed, setting = run.method, run.seed, tuning[run.setting]
             lr = setting["lr"]
-            pool = _Pool(
-                images,
-                labels,
-                rows[seed],
-                batch_size,
-                seed,
-                tuple(FLIPS[flip] for flip in flips),
-                train.images,
-                scale,
-                policy,
-                VIEWS[views],
-            )
+            pool = _Pool(seen, labels, rows[seed], batch_size, seed)
             seed_layers(seed, "initial weights")
-            D = Discriminator(
-                num_classes, channels=channels, dropout=setting["dropout"], input_noise=setting["input_noise"]
-            )
+            D = seen.discriminator(num_classes, dropout=setting["dropout"], input_noise=setting["input_noise"])
             D.to(device, memory_format=torch.channels_last)
-            averaged = nn.Sequential(scale, copy.deepcopy(D)).eval()  # what is evaluated, chosen and returned
+            averaged = nn.Sequential(seen.front, copy.deepcopy(D)).eval()  # what is evaluated, chosen and returned
             if len(trained) < len(finished):
                 trained[run] = from_state(finished[len(trained)], averaged)
                 continue
@@ -246,7 +237,6 @@ def train_sgan(
                 pool,
                 lr=lr,
                 z_dim=z_dim,
-                channels=channels,
                 unlabelled_weight=unlabelled_weight,
                 consistency_weight=consistency_weight,
                 consistency_confidence=consistency_confidence,
@@ -300,6 +290,8 @@ def train_sgan(
             finished.append(to_state(trained[run]))
             if state.due():
                 state.save({"finished": finished, "running": None}, f"the end of {words}")
+        # A kill in what a stage does next must not take a whole label budget with it
+        state.save({"finished": finished, "running": None}, f"the end of {label_budget} labels a class")
 
     scores = {run: _score(t) for run, t in trained.items()}
     chosen = {name: chosen_setting(scores, name, seeds[0]) for name in methods}
@@ -320,6 +312,7 @@ def train_sgan(
         [trained[Run(name, seed, chosen[name])] for seed in seeds for name in methods],
         {f"labelled/{name}": int(counts[k]) for k, name in enumerate(train.classes)},
         tried,
+        rows,
     )
 
 
@@ -332,7 +325,7 @@ def _score(trained: Trained) -> tuple[float, float]:
 class Supervised:
     """The baseline: D on the labelled images alone."""
 
-    def __init__(self, D: Discriminator, pool: _Pool, **of_sgan: Any) -> None:
+    def __init__(self, D: nn.Module, pool: _Pool, **of_sgan: Any) -> None:
         self.D, self.pool = D, pool
         self.labelled_batch = pool.labelled_batch
         self.optimisers: list[torch.optim.Optimizer] = []
@@ -352,7 +345,7 @@ class Supervised:
 class SupervisedClassic(Supervised):
     """D on the labelled images alone, under the classic policy."""
 
-    def __init__(self, D: Discriminator, pool: _Pool, **of_sgan: Any) -> None:
+    def __init__(self, D: nn.Module, pool: _Pool, **of_sgan: Any) -> None:
         super().__init__(D, pool)
         self.labelled_batch = pool.classic_batch
 
@@ -362,25 +355,24 @@ class Sgan:
 
     def __init__(
         self,
-        D: Discriminator,
+        D: nn.Module,
         pool: _Pool,
         *,
         lr: float,
         z_dim: int,
-        channels: int,
         unlabelled_weight: float,
         consistency_weight: float,
         consistency_confidence: float,
-        averaged: Discriminator,
+        averaged: nn.Module,
         steps: int,
     ) -> None:
         self.D, self.pool, self.unlabelled_weight = D, pool, unlabelled_weight
         self.consistency_weight, self.averaged, self.steps = consistency_weight, averaged, steps
         self.consistency_confidence = consistency_confidence
         self.labelled_batch, self.unlabelled_batch = pool.labelled_batch, pool.unlabelled_batch
-        device = pool.images.device
-        self.G = Generator(z_dim, pool.images.shape[-1], channels=channels)
-        self.G.to(device, memory_format=torch.channels_last)
+        self.device = pool.space.reals.device
+        self.G = pool.space.generator(z_dim)
+        self.G.to(self.device, memory_format=torch.channels_last)
         self.opt_G = torch.optim.Adam(self.G.parameters(), lr, betas=ADAM_BETAS)
         self.optimisers = [self.opt_G]
         self.parts = {"G": self.G, "opt_G": self.opt_G}
@@ -419,7 +411,7 @@ class Sgan:
 
     def _z(self, purpose: str, step: int) -> Tensor:
         z = self.G.draw_z(self.pool.batch_size, torch_generator(self.pool.seed, purpose, step))
-        return z.to(self.pool.images.device)
+        return z.to(self.device)
 
 
 class Consistency(Supervised):
@@ -427,12 +419,12 @@ class Consistency(Supervised):
 
     def __init__(
         self,
-        D: Discriminator,
+        D: nn.Module,
         pool: _Pool,
         *,
         consistency_weight: float,
         consistency_confidence: float,
-        averaged: Discriminator,
+        averaged: nn.Module,
         steps: int,
         **of_sgan: Any,
     ) -> None:
@@ -456,7 +448,7 @@ class Consistency(Supervised):
 class SganClassic(Sgan):
     """The same, with labelled and unlabelled images under the classic policy."""
 
-    def __init__(self, D: Discriminator, pool: _Pool, **settings: Any) -> None:
+    def __init__(self, D: nn.Module, pool: _Pool, **settings: Any) -> None:
         super().__init__(D, pool, **settings)
         self.labelled_batch = pool.classic_batch
         # both steps of D and G look at one batch: the policy is slow

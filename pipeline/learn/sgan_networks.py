@@ -93,3 +93,66 @@ class Generator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """(N, z_dim) to (N, 3, img_resolution, img_resolution) in [-1, 1]."""
         return self.layers(z)
+
+
+class FeatureDiscriminator(nn.Module):
+    """K class logits of a feature vector, the logit of "generated" fixed at 0.
+
+    Args:
+        num_features: F.
+        num_classes: K.
+        units: Of its hidden layer.
+        dropout: Probability, of the hidden layer.
+        input_noise: Standard deviation of Gaussian noise on the vectors, in training.
+    """
+
+    def __init__(
+        self, num_features: int, num_classes: int, *, units: int, dropout: float, input_noise: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.input_noise = input_noise
+        hidden = nn.Linear(num_features, units)
+        nn.init.kaiming_normal_(hidden.weight, a=0.2)
+        self.body = nn.Sequential(weight_norm(hidden), nn.LeakyReLU(0.2), nn.Dropout(dropout))
+        self.head = weight_norm(nn.Linear(units, num_classes))
+
+    def features(self, vectors: Tensor) -> Tensor:
+        """(N, F) of mean 0 and deviation 1 to (N, units): what feature matching compares."""
+        if self.training and self.input_noise > 0:
+            vectors = vectors + self.input_noise * torch.randn_like(vectors)
+        return self.body(vectors)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(N, F) of mean 0 and deviation 1 to (N, K) logits."""
+        return self.head(self.features(vectors))
+
+
+class FeatureGenerator(nn.Module):
+    """Uniform noise to feature vectors.
+
+    Args:
+        z_dim: Length of the noise.
+        num_features: F.
+        units: Of its hidden layers.
+    """
+
+    def __init__(self, z_dim: int, num_features: int, *, units: int) -> None:
+        super().__init__()
+        self.z_dim = z_dim
+        self.layers = nn.Sequential(
+            nn.Linear(z_dim, units, bias=False),
+            nn.BatchNorm1d(units),
+            nn.ReLU(),
+            nn.Linear(units, units, bias=False),
+            nn.BatchNorm1d(units),
+            nn.ReLU(),
+            weight_norm(nn.Linear(units, num_features)),
+        )
+
+    def draw_z(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count, z_dim) uniform in [0, 1); on the CPU."""
+        return torch.rand(count, self.z_dim, generator=generator)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(N, z_dim) to (N, F)."""
+        return self.layers(z)

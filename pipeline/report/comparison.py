@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,7 +59,8 @@ from pipeline.report.results import (
 from pipeline.report.table import write_rows
 
 NO_SOURCES = Sources()
-SGAN, SUPERVISED, SUPERVISED_CLASSIC = "sgan", "supervised", "supervised_classic"
+SGAN, SUPERVISED, SUPERVISED_CLASSIC, PROBE = "sgan", "supervised", "supervised_classic", "probe"
+OF_A_BUDGET = (SUPERVISED, SUPERVISED_CLASSIC, PROBE, SGAN)  # methods in the order of tables and pictures
 
 
 class Outcome(NamedTuple):
@@ -116,6 +117,7 @@ def compare_predictions(
     audit_pictures: Mapping[str, str | Path] | None = None,
     sources: Sources = NO_SOURCES,
     no_rivals: Collection[str] = (),
+    few_labels: Mapping[str, Any] | None = None,
     is_rendered_sample: bool = False,
     computed_on: str = "",
     seed: int = 42,
@@ -141,6 +143,7 @@ def compare_predictions(
         sources: What other stages found beside the arms.
         no_rivals: Arms that are shown other images than the rest, such as leaves without their background: they are
             held against no control, and make no p of the others stricter.
+        few_labels: The section train_sgan of params.yaml: what its networks look at. None where `sgan_dirs` is empty.
         is_rendered_sample: The raw set is the rendered sample; said wherever it is shown.
         computed_on: The machine and versions that made the results, for the page's last line.
         seed: Of the resampling.
@@ -155,8 +158,9 @@ def compare_predictions(
         `<arm>/test/<metric>_minus_<control>` with the same ends, `<arm>/val/macro_f1`;
         `<arm>/test/macro_f1_minus_<control>_detectable`, `…_p`, `…_p_holm` and `…_p_swap`; `<arm>/test/brier` with its
         ends, `ece` and `ece_floor`; `effect/<name>` of `effects.EFFECTS`, with `effect_lower/<name>`, `effect_upper`,
-        `effect_p`, `effect_p_holm` and `effect_detectable`; `sgan.<budget>/…`, `supervised.<budget>/…` and
-        `supervised_classic.<budget>/…` the same; `verdict/<helps|hurts|no_evidence|too_little_data>` 1 or 0, and
+        `effect_p`, `effect_p_holm` and `effect_detectable`; `sgan.<budget>/…`, `supervised.<budget>/…`,
+        `supervised_classic.<budget>/…` and `probe.<budget>/…` the same;
+        `verdict/<helps|hurts|no_evidence|too_little_data>` 1 or 0, and
         `verdict/difference`, `…_lower`, `…_upper` to the control that decided; `<arm>/train_accuracy` and
         `guessing/macro_f1`, see `learning_section`.
 
@@ -242,6 +246,7 @@ def compare_predictions(
             },
             budget_verdicts={budget: verdict.verdict for budget, verdict in outcome.by_budget.items()},
             tuning=tuning,
+            few_labels=few_labels or {},
             audit_pictures=of_audit,
             masked=_masked(arms),
             differences=difference_rows(arms.differences.values()),
@@ -290,7 +295,7 @@ def _rows(experiment: _Experiment, *, budget: str = "") -> list[dict[str, str | 
         for metric in (*METRICS, "brier"):
             row |= _spread(metric, own.metrics[metric])
         row |= experiment.calibration[arm]
-        for control in (*REFERENCES, SUPERVISED, SUPERVISED_CLASSIC):
+        for control in (*REFERENCES, SUPERVISED, SUPERVISED_CLASSIC, PROBE):
             if (arm, control) in experiment.differences:
                 row |= _minus(experiment, arm, control)
         rows.append(row)
@@ -335,17 +340,17 @@ def _read_arms(
 def _read_budget(folder: Path, split: Manifest, classes: list[str], resampling: dict) -> _Experiment:
     path = folder / "predictions.csv"
     predictions = read_predictions(path, classes, by_method=True)
-    if set(predictions) != {SGAN, SUPERVISED, SUPERVISED_CLASSIC}:
+    if set(predictions) != set(OF_A_BUDGET):
         raise InputError(
-            f"{path}: expected the methods {SGAN}, {SUPERVISED} and {SUPERVISED_CLASSIC}, found "
+            f"{path}: expected the methods {', '.join(sorted(OF_A_BUDGET))}, found "
             f"{', '.join(sorted(predictions))}; run `dvc repro`."
         )
-    predictions = {method: predictions[method] for method in (SUPERVISED, SUPERVISED_CLASSIC, SGAN)}
+    predictions = {method: predictions[method] for method in OF_A_BUDGET}
     for own in predictions.values():
         check_against_manifest(own, split, classes)
     check_comparable(predictions)
     steps = read_steps(folder / "metrics.json")
-    return _measured(predictions, split, classes, (SUPERVISED, SUPERVISED_CLASSIC), steps, resampling)
+    return _measured(predictions, split, classes, (SUPERVISED, SUPERVISED_CLASSIC, PROBE), steps, resampling)
 
 
 def _measured(
@@ -537,7 +542,7 @@ def _draw(
             paths["label_budget"],
             {
                 method: {b: e.statistics[method].metrics["macro_f1"] for b, e in budgets.items()}
-                for method in (SUPERVISED, SUPERVISED_CLASSIC, SGAN)
+                for method in OF_A_BUDGET
             },
         )
     return paths

@@ -38,6 +38,7 @@ class Contents(NamedTuple):
         method: steps, sgan_steps, seeds, sgan_seeds, resamples, confidence, min_detectable, n_test.
         budget_verdicts: label budget → verdict on the SGAN; empty: no such section.
         tuning: label budget → rows of tuning.csv.
+        few_labels: The section train_sgan of params.yaml.
         audit_pictures: caption → PNG of the part on the data.
         masked: An arm with masked background beside the same with it. None: there is none.
         differences: Rows of differences.csv.
@@ -63,6 +64,7 @@ class Contents(NamedTuple):
     method: Mapping[str, Any]
     budget_verdicts: Mapping[str, str]
     tuning: Mapping[str, Sequence[Mapping[str, Any]]]
+    few_labels: Mapping[str, Any]
     audit_pictures: Mapping[str, Path]
     masked: Masked | None
     differences: Sequence[Mapping[str, Any]]
@@ -125,6 +127,7 @@ def _few_labels(contents: Contents) -> Markup:
         plot=contents.plots["label_budget"],
         verdicts=contents.budget_verdicts,
         tuning=contents.tuning,
+        settings=contents.few_labels,
         steps=contents.method["sgan_steps"],
         train_images=sum(contents.split_counts["train"].values()),
         val_images=sum(contents.split_counts["val"].values()),

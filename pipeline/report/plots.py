@@ -29,6 +29,7 @@ ARM_COLORS = {
     "sgan": "#d55e00",
     "supervised": "#3b4540",
     "supervised_classic": "#0072b2",
+    "probe": "#009e73",
 }
 SPARE_COLORS = ("#009e73", "#8c6d31", "#7b68a6", "#999999")
 
@@ -218,7 +219,7 @@ def draw_label_budgets(path: str | Path, scores: Mapping[str, Mapping[str, Inter
 
     Args:
         path: PNG to write.
-        scores: method (`sgan`, `supervised`, `supervised_classic`) → budget → macro-F1.
+        scores: method (`sgan`, `supervised`, `supervised_classic`, `probe`) → budget → macro-F1.
     """
     budgets = list(dict.fromkeys(b for of in scores.values() for b in of))
     with matplotlib.rc_context(STYLE):

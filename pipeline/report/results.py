@@ -243,12 +243,15 @@ def check_same_images(arms: Mapping[str, Predictions]) -> None:
 def read_steps(path: str | Path) -> int:
     """Optimiser steps of a training, from its `metrics.json`; where it names several, they must agree.
 
+    A method that is fitted without an optimiser has 0, and is left out where others stand beside it.
+
     Raises:
         InputError: Missing, or unequal within the file.
     """
     values = {name: value for name, value in read_json(path).items() if name.rpartition("/")[2] == "optimiser_steps"}
     if not values:
         raise InputError(f"{path}: expected the key 'optimiser_steps', found none; run `dvc repro` to train anew.")
+    values = {name: steps for name, steps in values.items() if steps} or values
     if len(set(values.values())) > 1:
         raise InputError(f"{path}: expected equal optimiser steps, found {values}; train both with the same steps.")
     return int(next(iter(values.values())))

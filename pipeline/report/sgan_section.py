@@ -15,44 +15,54 @@ TEMPLATE = """
 <section>
 <h2>Few labels: what are unlabelled photos worth?</h2>
 <p>Suppose somebody had named the disease on only a few leaves of each class, and the rest of the training photos had
-no label. One small network is then trained in three ways, from the same initial weights, on the same labelled photos,
+no label. {% if features %}A network that has seen a million other pictures (<code>{{ network }}</code>) looks at each
+photo and is left as it is; one small network behind it{% else %}One small network, which sees the photos with
+{{ side }} px,{% endif %} is then trained in three ways, from the same initial weights, on the same labelled photos,
 for the same {{ steps | join(", ") }} steps:</p>
 <ul>
-<li><code>supervised</code>: on the labelled photos alone, mirrored at random (<code>train_sgan.flips</code>).</li>
+<li><code>supervised</code>: on the labelled photos alone{% if flips %}, mirrored at random{% endif %}.</li>
 <li><code>supervised_classic</code>: on the labelled photos alone, turned, cropped and recoloured a little as the arm
-<code>classic</code> above has them. It costs no photo and no GAN: this is the one to beat.</li>
-<li><code>sgan</code>: on the labelled photos, mirrored likewise, and on all {{ train_images }} training photos without
-their labels. A generator learns beside it, and the network must also tell generated from real photos (a
-semi-supervised GAN); with <code>train_sgan.consistency_weight</code> above 0 it must also agree with its own average
-on the unlabelled ones, and these figures do not tell the two apart; with <code>train_sgan.views</code> it sees those
-turned and recoloured. The generator is thrown away: one that is useful here draws bad leaves.</li>
+<code>classic</code> above has them{% if features %} ({{ views }} views of each){% endif %}. It costs no photo and no
+GAN.</li>
+<li><code>sgan</code>: on the labelled photos, as <code>supervised</code>, and on all {{ train_images }} training photos
+without their labels. A generator {% if features %}of features {% endif %}learns beside it, and the network must also
+tell generated from real ones (a semi-supervised GAN)
+{%- if turned %}, and sees the unlabelled ones turned and recoloured{% endif %}
+{%- if consistency %}; it must also agree with its own average on the unlabelled ones, and these figures do not tell
+the two apart{% endif %}. The generator is thrown away: one that is useful here draws bad leaves.</li>
 </ul>
+<p>Beside them stands <code>probe</code>: a logistic regression on the features of <code>{{ network }}</code>, fitted in
+seconds to the same labelled photos and {{ views }} augmented views of each. Who has few labels should try it
+first{% if not features %}: it is no baseline of the SGAN, for its network has seen other pictures{% endif %}.</p>
 <p><strong>{{ sentence }}</strong></p>
-<figure class="plot"><div><img src="{{ plot }}" alt="Macro-F1 over the number of labelled images a class, three
+<p><strong>{{ beside_probe }}</strong></p>
+<figure class="plot"><div><img src="{{ plot }}" alt="Macro-F1 over the number of labelled images a class, four
 methods with their intervals"></div>
 <figcaption>Bars: {{ "%.0f%%" | format(100 * confidence) }} intervals over {{ seeds }} seeds and {{ n_test }} test
 images. Methods share both, so their bars may overlap where their difference, in the table, is beyond
 chance.</figcaption></figure>
 <div class="scroll"><table>
 <thead><tr><th>labels</th><th>method</th><th>macro-F1</th><th>minus supervised</th>
-<th>minus sup. classic</th><th>balanced acc.</th><th>accuracy</th><th>F1 on val</th>
-{% if settings %}<th>setting</th>{% endif %}</tr></thead>
+<th>minus sup. classic</th><th>minus probe</th><th>balanced acc.</th><th>accuracy</th><th>F1 on val</th>
+{% if tried %}<th>setting</th>{% endif %}</tr></thead>
 <tbody>{% for row in rows %}<tr{% if row.method == "sgan" %} class="chosen"{% endif %}><td>{{ row.budget }}</td>
 <td>{{ row.method }}</td><td>{{ number(row, "macro_f1") }}</td>
 <td>{{ number(row, "macro_f1_minus_supervised", True) }}</td>
 <td>{{ number(row if row.method == "sgan" else {}, "macro_f1_minus_supervised_classic", True) }}</td>
+<td>{{ number(row if row.method == "sgan" else {}, "macro_f1_minus_probe", True) }}</td>
 <td>{{ number(row, "balanced_accuracy") }}</td><td>{{ number(row, "accuracy") }}</td>
 <td>{{ "%.3f" | format(row.val_macro_f1) }}</td>
-{% if settings %}<td>{{ chosen.get((row.budget, row.method), "–") }}</td>{% endif %}</tr>
+{% if tried %}<td>{{ chosen.get((row.budget, row.method), "–") }}</td>{% endif %}</tr>
 {% endfor %}</tbody></table></div>
 <p class="note">Each seed draws its own labelled photos; a class with fewer photos than the budget gives all it has.
-{% if settings %}Every method tried the same {{ "%d settings" | format(settings | length) if settings | length > 1
+{% if tried %}The three tried the same {{ "%d settings" | format(tried | length) if tried | length > 1
 else "setting" }} with the first seed and kept what was best on val:
-{% for words in settings %}{{ loop.index }}: {{ words }}{{ "; " if not loop.last else "." }}{% endfor %}
+{% for words in tried %}{{ loop.index }}: {{ words }}{{ "; " if not loop.last else "." }}{% endfor %}
+The probe's penalty is chosen on val with each seed.
 
 {% endif %}Limits: checkpoints and settings are chosen on {{ val_images }} labelled val images{% if more_val %}, more
 than the networks were trained on with {{ more_val }} labels a class{% endif %}; somebody with so few labels would not
-have them. That helps all three methods, and none of the figures is what so few labels alone would give.</p>
+have them. That helps all of them, and none of the figures is what so few labels alone would give.</p>
 </section>
 """
 
@@ -63,6 +73,7 @@ def sgan_section(
     plot: str | Path,
     verdicts: Mapping[str, str],
     tuning: Mapping[str, Sequence[Mapping[str, Any]]],
+    settings: Mapping[str, Any],
     steps: Sequence[int],
     train_images: int,
     val_images: int,
@@ -76,17 +87,18 @@ def sgan_section(
         plot: PNG of macro-F1 over the budgets.
         verdicts: budget → `helps`, `hurts`, `no_evidence`, `too_little_data`, of the SGAN against both baselines.
         tuning: budget → rows of its tuning.csv; empty: nothing is said of settings.
+        settings: The section train_sgan of params.yaml.
         steps: Optimiser steps of the trainings, each number once.
         train_images: All of train, labelled or not.
         val_images: What checkpoints and settings were chosen on.
         num_classes: K.
         confidence: Of the intervals.
     """
-    chosen, settings = {}, []
+    chosen, words = {}, []
     for budget, of_budget in tuning.items():
         for method in dict.fromkeys(row["method"] for row in of_budget):
             tried = [row for row in of_budget if row["method"] == method]
-            settings = [_setting_words(row) for row in tried]
+            words = [_setting_words(row) for row in tried]
             chosen[budget, method] = next(i for i, row in enumerate(tried, start=1) if int(row["chosen"]))
     fewer = [budget for budget in verdicts if budget.isdigit() and int(budget) * num_classes < val_images]
     return fill(
@@ -95,7 +107,15 @@ def sgan_section(
         plot=inline(plot),
         sentence=budget_sentence(verdicts),
         chosen=chosen,
-        settings=settings,
+        beside_probe=probe_sentence(rows),
+        tried=words,
+        features=settings["space"] == "features",
+        network=settings["model"],
+        views=settings["augmented_views"],
+        side=settings["img_resolution"],
+        flips=settings["flips"],
+        turned=settings["views"] != "none",
+        consistency=settings["consistency_weight"] > 0,
         steps=steps,
         train_images=train_images,
         val_images=val_images,
@@ -123,6 +143,26 @@ def budget_sentence(verdicts: Mapping[str, str]) -> str:
     )
     others = [f"{LABELS[v]} with {_listed(budgets)}" for v, budgets in by_verdict.items() if v != "helps"]
     return "; ".join([head, *others]) + "."
+
+
+def probe_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The SGAN beside a regression on frozen features with the same labels, by the intervals of their differences.
+
+    Args:
+        rows: See `sgan_section`.
+    """
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row["method"] == "sgan":
+            lower, upper = (row[f"macro_f1_minus_probe_{end}"] for end in ("lower", "upper"))
+            found.setdefault("ahead" if lower > 0 else "behind" if upper < 0 else "level", []).append(row["budget"])
+    words = {
+        "ahead": "ahead of it, beyond chance",
+        "behind": "behind it, beyond chance",
+        "level": "not told apart from it",
+    }
+    parts = [f"{words[how]} with {_listed(budgets)} labels a class" for how, budgets in found.items()]
+    return f"Beside a plain regression on frozen features (probe), the SGAN is {'; '.join(parts)}."
 
 
 def _setting_words(row: Mapping[str, Any]) -> str:
