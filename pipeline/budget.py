@@ -1,7 +1,8 @@
 """How long to train what, so that `dvc repro` ends in a given time on this machine with a set of this size.
 
 A few seconds of real training steps give the machine's speed. From the goal are taken what does not depend on
-the budget (starts of stages, decoding, drawing, predicting); what is left is shared out between the trainings.
+the budget (starts of stages, decoding, drawing, looking at each image once); what is left is shared out between the
+trainings.
 """
 
 from __future__ import annotations
@@ -16,6 +17,24 @@ from pipeline.params import Params
 MOST_THREADS = 8  # small networks gain nothing from more
 RESOLUTIONS = (32, 64, 128, 256)
 GOAL_MINUTES = {"cpu": 20.0, "cuda": 45.0}
+JUDGE_SIZE = 224  # px, what the pretrained network was made for; smaller photos are kept at their own size
+# The judge and, beside it, one of another kind. On a CPU trainings of a large network would take the time of all else.
+JUDGES: dict[str, dict[str, Any]] = {
+    "cpu": {
+        "train_classifier.kind": "probe",
+        "second_judge.kind": "scratch",
+        "second_judge.model": "mobilenet_v3_small",
+        "second_judge.weights": None,
+        "second_judge.input_size": 64,
+    },
+    "cuda": {
+        "train_classifier.kind": "finetune",
+        "second_judge.kind": "probe",
+        "second_judge.model": "tf_efficientnet_lite0",
+        "second_judge.weights": "packaged",
+        "second_judge.input_size": JUDGE_SIZE,
+    },
+}
 
 # What `leafsynth init` writes, as it stands for the rendered sample in the shipped params.yaml.
 SAMPLE: dict[str, Any] = {
@@ -25,6 +44,7 @@ SAMPLE: dict[str, Any] = {
     "data.rendered": ["sample"],
     "label_budgets": [2, 5, 10],
     "split.img_resolution": 64,
+    "split.photo_resolution": 128,
     "split.groups_csv": None,
     "split.group_pattern": None,
     "train_extractor.steps": 300,
@@ -37,48 +57,72 @@ SAMPLE: dict[str, Any] = {
     "specialise_gan.preview_kimg": 0.8,
     "generate.target": "largest",
     "filter_synthetic.when_starving": "fail",
-    "filter_synthetic.steps": 300,
-    "filter_synthetic.eval_every": 50,
-    "assess.steps": 100,
-    "assess.eval_every": 25,
-    "train_classifier.steps": 100,
-    "train_classifier.eval_every": 25,
+    **JUDGES["cpu"],
+    "train_classifier.input_size": 128,
+    "train_classifier.views": 2,
+    "train_classifier.steps": 150,
+    "train_classifier.eval_every": 50,
+    "second_judge.steps": 150,
+    "second_judge.eval_every": 50,
+    "sweep_mixture.ratios": [0.5, 1, 2],
     "study_minority.total_kimg": 36,
     "train_sgan.steps": 80,
     "train_sgan.eval_every": 40,
 }
 
-# Shares of the time that is free for training. The joint GAN carries all that is synthetic; the classifier is that of
-# all arms and all mixtures of the sweep.
-SHARES = {"train_gan": 0.32, "specialise_gan": 0.08, "train_classifier": 0.42, "train_sgan": 0.18}
-# More than this only makes hundreds of images be learnt by heart: kimg (a class for the second), steps.
-MOST = {"train_gan": 600.0, "specialise_gan": 40.0, "train_classifier": 2000, "train_sgan": 4000}
-LEAST = {"train_gan": 2.0, "specialise_gan": 0.2, "train_classifier": 80, "train_sgan": 60}
+# Shares of the time that is free for training. The joint GAN carries all that is synthetic. A judge that is no probe is
+# trained for all arms and all mixtures of the sweep.
+SHARES = {
+    "probe": {"train_gan": 0.5, "specialise_gan": 0.12, "train_extractor": 0.1, "second_judge": 0.12,
+              "train_sgan": 0.16},
+    "finetune": {"train_gan": 0.32, "specialise_gan": 0.08, "train_extractor": 0.05, "train_classifier": 0.4,
+                 "train_sgan": 0.15},
+}  # fmt: skip
+# More than this only makes hundreds of images be learnt by heart: kimg (a class for the second), steps. With less the
+# extractor hardly knows the classes, and a blurred checkpoint looks best (bench/results).
+MOST = {"train_gan": 600.0, "specialise_gan": 40.0, "train_extractor": 1200, "train_classifier": 600,
+        "second_judge": 600, "train_sgan": 4000}  # fmt: skip
+LEAST = {"train_gan": 2.0, "specialise_gan": 0.2, "train_extractor": 240, "train_classifier": 100, "second_judge": 60,
+         "train_sgan": 60}  # fmt: skip
 BUDGETS = (5, 10, 20)  # labelled images a class
+SGAN_ON_FEATURES = 0.04  # its share there
 SGAN_STEPS_WANTED = 300  # with fewer, of three label budgets the middle one is given up
+# What a frozen judge does, from the most telling (bench/results) to the cheapest: the side that it sees (px), augmented
+# views of each image, mixtures that the sweep tries. The first that leaves the rest of the run enough is taken.
+RATIOS = ([0.25, 0.5, 1, 2, 3], [0.5, 1, 2], [0.5, 1], [1])
+LOOKS = [(224, 3, 0), (224, 2, 0), (224, 2, 1), (224, 1, 1), (128, 3, 1), (128, 2, 1), (128, 1, 1), (128, 1, 2),
+         (128, 1, 3), (96, 1, 3), (64, 1, 3)]  # fmt: skip
+MOST_LOOKING = 0.3  # of the goal
 
 # Seconds, measured once on two shared cores; their order of magnitude is what counts.
-STAGE_START = 6.0  # interpreter, imports, DVC and MLflow of one stage
+STAGE_START = 2.5  # interpreter, imports and DVC of one stage
 FILE = 0.003  # one image written, hashed and linked
 DECODED_PIXEL = 25e-9  # one pixel decoded, hashed and resized, on one core
+FITTED = 5e-5  # an image and class of a regression, at all strengths
 FORWARD = 1 / 3  # a forward pass as a share of a training step of the classifier
 FEATURES = 1280  # of a frozen network's photo: those of Lite0
 SGAN_FORWARD = 0.15  # three forward passes, of the SGAN and of its baselines, as a share of a step of all
-# Of the GANs' extractor and the filter's teacher, for each of a classifier of `assess`: they must know the classes. By
-# one that hardly does a blurred checkpoint looks best (bench/results), and what is rejected is a matter of chance.
-TEACHER_STEPS = 3
 CANDIDATES = 3  # that the filter looks at for each image that it keeps
 DRAWING_SPEED = 5.0  # images drawn by G in the time of one image of its training
 OVERHEAD = 1.45  # augmentation, penalties, previews, tracking on top of the bare steps
 SAFETY = 0.85  # of the goal that is planned for
+_LOOK_SIZE = 128  # px at which looking is timed
 
 
 class Speed(NamedTuple):
-    """Training images a second: of the GAN, of the downstream classifier, of the SGAN with its baselines."""
+    """Images a second: in training of the GAN, of a classifier, of the SGAN with its baselines; and as looked at.
+
+    Attributes:
+        gan: Of its training.
+        classifier: Of the training of a network from scratch at the GANs' resolution.
+        sgan: Of its training and that of its baselines.
+        look: Through the judge's network, at 128 px.
+    """
 
     gan: float
     classifier: float
     sgan: float
+    look: float
 
 
 class Budget(NamedTuple):
@@ -146,13 +190,21 @@ def measure_images_per_second(
             D(fakes, labels).float().mean().backward()
         D.requires_grad_(True)
 
-    classifier = create_network(params.train_classifier.model, num_classes)
+    classifier = create_network(params.train_extractor.model, num_classes)
     classifier = classifier.to(device, memory_format=torch.channels_last)
-    images = torch.rand(params.train_classifier.batch_size, 3, img_resolution, img_resolution, device=device)
+    images = torch.rand(params.train_extractor.batch_size, 3, img_resolution, img_resolution, device=device)
 
     def classifier_step() -> None:
         logits = classifier(images)
         (logits if torch.is_tensor(logits) else logits[0]).mean().backward()
+
+    judge = create_network(params.train_classifier.model, num_classes)
+    judge = judge.to(device, memory_format=torch.channels_last).eval()
+    pictures = torch.rand(16, 3, _LOOK_SIZE, _LOOK_SIZE, device=device).to(memory_format=torch.channels_last)
+
+    def look() -> None:
+        with torch.no_grad():
+            judge(pictures)
 
     sgan = params.train_sgan
     dropout = sgan.tuning[0].dropout
@@ -183,6 +235,7 @@ def measure_images_per_second(
         gan=batch / (_seconds(gan_step, device, threads) * OVERHEAD),
         classifier=len(images) / (_seconds(classifier_step, device, threads) * OVERHEAD),
         sgan=sgan.batch_size / (_seconds(sgan_step, device, threads) * OVERHEAD),
+        look=len(pictures) / _seconds(look, device, threads),
     )
 
 
@@ -219,6 +272,7 @@ def choose_budget(
     median_size: tuple[int, int],
     speed: Speed,
     goal_minutes: float,
+    device: str = "cpu",
 ) -> Budget:
     """Share out the time.
 
@@ -228,27 +282,53 @@ def choose_budget(
         median_size: Width and height of the photos, px.
         speed: Of this machine at the chosen resolution.
         goal_minutes: What `dvc repro` should take.
+        device: cpu or cuda, which says what kind of judge there is time for.
     """
+    judges = JUDGES[device]
+    kind = judges["train_classifier.kind"]
     goal = goal_minutes * 60 * SAFETY
     total, largest, smallest = sum(class_counts.values()), max(class_counts.values()), min(class_counts.values())
-    num_classes = len(class_counts)
+    num_classes, num_arms, seeds = len(class_counts), len(params.arms), len(params.train_classifier.seeds)
     rest = 1 - params.split.test_share
     train_share, val_images = rest * (1 - params.split.val_share), total * rest * params.split.val_share
+    train, test_images = total * train_share, total * params.split.test_share
     drawn = num_classes * largest * train_share
-    classifier, sgan = params.train_classifier, params.train_sgan
+    sgan = params.train_sgan
 
     # Groups make shares uneven, hence the tenth less
     available = max(1, int(smallest * train_share * 0.9))
     possible = [n for n in BUDGETS if n <= available] or [available]
-    mixtures = 1 + len(params.sweep_mixture.ratios)  # none is one too
-    runs = (len(params.arms) + mixtures) * len(classifier.seeds)
     sgan_runs_a_budget = len(sgan.tuning) + len(sgan.seeds) - 1  # settings are tried with the first seed
+    second_runs = 4 * len(params.second_judge.seeds)  # the controls and the candidate
+    augmented = sum(arm.augment != "none" for arm in params.arms.values())
+
+    # Of a frozen judge: each picture once, each view of it once a seed; three stores of train's photos (whole, masked,
+    # small), what two GAN arms add to them, and what the sweep does. Then the regressions.
+    def of_arms(size: int, views: int) -> float:
+        seen = 2 * drawn + 3 * train + 2 * (val_images + test_images)
+        seen += views * seeds * (2 * (drawn - train) + 3 * train)
+        fitted = drawn * (num_arms - augmented + augmented * seeds * (1 + views))
+        return seen * (size / _LOOK_SIZE) ** 2 / speed.look + fitted * num_classes * FITTED
+
+    def of_sweep(size: int, views: int, ratios: list[float]) -> float:
+        seen = train * max(ratios) * (1 + views * seeds)
+        fitted = train * sum(1 + ratio for ratio in ratios) * seeds * (1 + views)
+        return seen * (size / _LOOK_SIZE) ** 2 / speed.look + fitted * num_classes * FITTED
+
+    def affordable(size: int, views: int, tried: int) -> bool:
+        return of_arms(size, views) + of_sweep(size, views, RATIOS[tried]) < MOST_LOOKING * goal
+
+    size, views, tried = LOOKS[0] if kind != "probe" else next((look for look in LOOKS if affordable(*look)), LOOKS[-1])
+    ratios = RATIOS[tried]
+    mixtures = 1 + len(ratios)  # none is one too
+    runs = (num_arms + mixtures) * seeds
 
     def predicting(looks: int, label_budgets: list[int]) -> float:
-        """Seconds of predicting test once and val at every look, in every run."""
-        images = looks * val_images + total * params.split.test_share
+        """Seconds of predicting test once and val at every look, in every training."""
+        images = looks * val_images + test_images
         sgan_runs = len(label_budgets) * sgan_runs_a_budget
-        return images * (runs * FORWARD / speed.classifier + sgan_runs * SGAN_FORWARD / speed.sgan)
+        trained = second_runs if kind == "probe" else runs
+        return images * (trained * FORWARD / speed.classifier + sgan_runs * SGAN_FORWARD / speed.sgan)
 
     # With many thousands of images to predict, first fewer looks at val, then fewer label budgets
     plans = [(looks, possible) for looks in (6, 4, 3)]
@@ -257,53 +337,55 @@ def choose_budget(
 
     # What the budget does not change
     decode = DECODED_PIXEL * median_size[0] * median_size[1] / min(8, os.cpu_count() or 1)
+    drawing = 1 / (speed.gan * DRAWING_SPEED)
     spent = {
-        "starting stages": STAGE_START * (12 + num_classes),
-        "split": total * (decode + FILE),
-        "generate": drawn * (1 / (speed.gan * DRAWING_SPEED) + 2 * FILE),
-        "filter_synthetic": CANDIDATES * drawn * (1 / (speed.gan * DRAWING_SPEED) + FORWARD / speed.classifier)
-        + 2 * drawn * FILE,
-        "sweep_mixture": total * train_share * max(params.sweep_mixture.ratios) / (speed.gan * DRAWING_SPEED),
-        "assess": (drawn + total) * FORWARD / speed.classifier,
+        "starting stages": STAGE_START * (13 + num_classes),
+        "split": total * (decode + 2 * FILE),
+        "generate": drawn * (drawing + 2 * FILE),
+        "filter_synthetic": CANDIDATES * drawn * (drawing + 1 / speed.look) + 2 * train / speed.look + 2 * drawn * FILE,
+        "assess": 2 * (drawn + total) / speed.look,
+        "sweep_mixture": train * max(ratios) * drawing,
         "predicting": predicting(looks, label_budgets),
     }
+    if kind == "probe":
+        spent["train_classifier"] = of_arms(size, views)
+        spent["sweep_mixture"] += of_sweep(size, views, ratios)
     free = max(goal - sum(spent.values()), 0.35 * goal)
+    shares = dict(SHARES[kind])
+    if sgan.space == "features":  # networks so small need no such share
+        shares["train_gan"] += shares["train_sgan"] - SGAN_ON_FEATURES
+        shares["train_sgan"] = SGAN_ON_FEATURES
 
     def within(stage: str, amount: float) -> float:
         return min(max(amount, LEAST[stage]), MOST[stage])
 
-    joint_kimg = _two_digits(within("train_gan", SHARES["train_gan"] * free * speed.gan / 1000))
-    class_kimg = SHARES["specialise_gan"] * free * speed.gan / 1000 / num_classes
+    def steps_of(stage: str, trainings: float, batch_size: int) -> int:
+        return int(_two_digits(within(stage, shares[stage] * free * speed.classifier / (trainings * batch_size))))
+
+    joint_kimg = _two_digits(within("train_gan", shares["train_gan"] * free * speed.gan / 1000))
+    class_kimg = shares["specialise_gan"] * free * speed.gan / 1000 / num_classes
     class_kimg = _two_digits(within("specialise_gan", min(class_kimg, joint_kimg / 4)))
-    # Beside these runs classifiers of train: one to choose the GANs' checkpoints by, one to filter by for longer,
-    # three to assess with
-    images_a_step = runs * classifier.batch_size + 3 * params.assess.batch_size
-    images_a_step += TEACHER_STEPS * (params.train_extractor.batch_size + params.filter_synthetic.batch_size)
-    steps = SHARES["train_classifier"] * free * speed.classifier / images_a_step
-    steps = _two_digits(within("train_classifier", steps))
-    assess_steps = int(min(max(steps, 100), 600))
+    extractor_steps = steps_of("train_extractor", 1, params.train_extractor.batch_size)
 
     def sgan_steps_of(label_budgets: list[int]) -> float:
-        return SHARES["train_sgan"] * free * speed.sgan / (len(label_budgets) * sgan_runs_a_budget * sgan.batch_size)
+        return shares["train_sgan"] * free * speed.sgan / (len(label_budgets) * sgan_runs_a_budget * sgan.batch_size)
 
     if len(label_budgets) > 2 and sgan_steps_of(label_budgets) < SGAN_STEPS_WANTED:
         label_budgets = [label_budgets[0], label_budgets[-1]]  # two points that say something, not three that don't
     sgan_runs = len(label_budgets) * sgan_runs_a_budget
     sgan_steps = _two_digits(within("train_sgan", sgan_steps_of(label_budgets)))
 
-    spent["train_extractor"] = TEACHER_STEPS * assess_steps * params.train_extractor.batch_size / speed.classifier
-    spent["filter_synthetic"] += TEACHER_STEPS * assess_steps * params.filter_synthetic.batch_size / speed.classifier
-    spent["assess"] += 3 * assess_steps * params.assess.batch_size / speed.classifier
+    spent["train_extractor"] = extractor_steps * params.train_extractor.batch_size / speed.classifier
     spent["train_gan"] = joint_kimg * 1000 / speed.gan
     spent["specialise_gan"] = num_classes * class_kimg * 1000 / speed.gan
-    of_a_run = steps * classifier.batch_size / speed.classifier
-    spent["train_classifier"] = len(params.arms) * len(classifier.seeds) * of_a_run
-    spent["sweep_mixture"] += mixtures * len(classifier.seeds) * of_a_run
     spent["train_sgan"] = sgan_runs * sgan_steps * sgan.batch_size / speed.sgan
+    # Half the photos' own size is no reason to enlarge them in the store; the network does so where it must
+    photo = max(min(JUDGE_SIZE, *median_size), 32)
     changes = {
         "label_budgets": label_budgets,
-        "train_extractor.steps": TEACHER_STEPS * assess_steps,
-        "train_extractor.eval_every": TEACHER_STEPS * assess_steps // 6,
+        "split.photo_resolution": photo,
+        "train_extractor.steps": extractor_steps,
+        "train_extractor.eval_every": extractor_steps // 6,
         "train_gan.total_kimg": joint_kimg,
         # 10 kimg at batch 32 (Karras et al. 2020), but no more than a twelfth of the training
         "train_gan.ema_half_life_kimg": _two_digits(min(10 * params.train_gan.batch_size / 32, joint_kimg / 12)),
@@ -313,16 +395,25 @@ def choose_budget(
         "specialise_gan.preview_kimg": _two_digits(class_kimg / 2),
         "generate.target": "largest",
         "filter_synthetic.when_starving": "fill",  # the other arms' verdict is not held up by a weak GAN
-        "filter_synthetic.steps": TEACHER_STEPS * assess_steps,
-        "filter_synthetic.eval_every": TEACHER_STEPS * assess_steps // 6,
-        "assess.steps": assess_steps,
-        "assess.eval_every": assess_steps // 3,
-        "train_classifier.steps": int(steps),
-        "train_classifier.eval_every": max(1, -(-int(steps) // looks)),
+        **judges,
+        "train_classifier.input_size": size,
+        "train_classifier.views": views,
+        "sweep_mixture.ratios": ratios,
         "study_minority.total_kimg": joint_kimg,  # whoever asks for such studies has them on top of the goal
         "train_sgan.steps": int(sgan_steps),
         "train_sgan.eval_every": max(1, -(-int(sgan_steps) // looks)),
     }
+    trained = [("second_judge", second_runs)] if kind == "probe" else [("train_classifier", runs)]
+    for stage, trainings in trained:
+        batch_size = getattr(params, stage).batch_size
+        # trained at the judge's size by a network of several times the work
+        slower = 1.0 if stage == "second_judge" else FORWARD * speed.classifier / speed.look * (size / _LOOK_SIZE) ** 2
+        steps = steps_of(stage, trainings * max(slower, 1.0), batch_size)
+        changes |= {f"{stage}.steps": steps, f"{stage}.eval_every": max(1, -(-steps // looks))}
+        seconds = steps * batch_size * max(slower, 1.0) / speed.classifier
+        spent[stage] = seconds * (second_runs if stage == "second_judge" else num_arms * seeds)
+        if stage == "train_classifier":
+            spent["sweep_mixture"] += seconds * mixtures * seeds
     return Budget(changes, {part: seconds / 60 for part, seconds in spent.items()})
 
 

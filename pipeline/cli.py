@@ -206,8 +206,9 @@ def _init(arguments: argparse.Namespace) -> None:
         params, num_classes=len(class_counts), img_resolution=img_resolution, device=device, threads=threads
     )
     budget = choose_budget(
-        params, class_counts=class_counts, median_size=(found.width, found.height), speed=speed, goal_minutes=goal
-    )
+        params, class_counts=class_counts, median_size=(found.width, found.height), speed=speed, goal_minutes=goal,
+        device=device,
+    )  # fmt: skip
     changes = {
         "threads": threads,
         "classes": list(class_counts),
@@ -464,8 +465,9 @@ def _print_choices(
         "label_budgets": "labelled images a class, no more than the smallest class has in train",
         "train_gan.total_kimg": f"{1000 / gan_speed:.0f} s a kimg on this machine ({device})",
         "specialise_gan.total_kimg": "for each class",
-        "train_classifier.steps": f"for each of {len(params.arms)} arms and {1 + len(params.sweep_mixture.ratios)} "
-        f"mixtures, and {len(params.train_classifier.seeds)} seeds",
+        "split.photo_resolution": "px, as the judge sees them",
+        "train_classifier.kind": f"the judge of {len(params.arms)} arms, the best that there is time for ({device})",
+        "second_judge.kind": "beside it, for the controls and the candidate",
         "train_sgan.steps": "for each budget, method and seed",
     }
     print("\nparams.yaml")

@@ -18,6 +18,8 @@ from pipeline.learn.extractors import check_extractors
 from pipeline.learn.sgan_networks import Discriminator, Generator
 from pipeline.params import SHAPE, Params, SpecialiseGan, TrainGan
 
+PHOTO_SECTIONS = ("train_classifier", "second_judge", "train_sgan")  # whose networks see photos, not what a GAN sees
+
 
 def check_with_libraries(params: Params, root: Path) -> None:
     """Refuse what a stage would refuse after hours, beyond the rules of `load_params`.
@@ -90,22 +92,23 @@ def _check_sgan(params: Params) -> None:
 
 
 def _check_classifiers(params: Params, root: Path) -> None:
-    sections = ["train_extractor", "assess", "train_classifier", "second_judge", "train_sgan"]
+    sections = ["train_extractor", "assess", *PHOTO_SECTIONS]
     sections += ["filter_synthetic"] if params.filter_synthetic.enabled else []
     checked = set()
     for section in sections:
         of = getattr(params, section)
         weights = of.weights if of.weights is None or weights_file(of.weights) is None else str(root / of.weights)
-        if (of.model, weights, of.input_size) in checked:
+        seen = params.split.photo_resolution if section in PHOTO_SECTIONS else params.split.img_resolution
+        if (of.model, weights, of.input_size, seen) in checked:
             continue
-        checked.add((of.model, weights, of.input_size))
+        checked.add((of.model, weights, of.input_size, seen))
         try:
             check_classifier(
                 of.model,
                 num_classes=len(params.classes),
                 weights=weights,
                 input_size=of.input_size,
-                img_resolution=params.split.img_resolution,
+                img_resolution=seen,
             )
         except InputError as error:
             raise InputError(f"{section}.{error}") from None

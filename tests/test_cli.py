@@ -26,7 +26,7 @@ from pipeline.stage_lock import stage_lock
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
-SPEED = budget.Speed(gan=150.0, classifier=400.0, sgan=300.0)
+SPEED = budget.Speed(gan=150.0, classifier=400.0, sgan=300.0, look=110.0)
 COUNTS = {"healthy": 14, "gray light (old)": 9, "Zielona rdza": 8}
 
 
@@ -505,7 +505,7 @@ def as_others_are(repo: Path, *arguments: str, **options: Any) -> subprocess.Com
 
 AS_MAIN = """import sys
 from pipeline import budget, cli
-cli.measure = lambda *a, **k: budget.Speed(150.0, 400.0, 300.0)
+cli.measure = lambda *a, **k: budget.Speed(150.0, 400.0, 300.0, 110.0)
 sys.exit(cli.main(sys.argv[1:]))"""
 
 
@@ -677,21 +677,37 @@ def test_the_sample_values_are_the_shipped_ones():
         assert (shipped[section][name] if name else shipped[section]) == value, key
 
 
-def test_who_must_know_the_classes_learns_three_times_as_long_and_all_time_is_counted():
+def test_all_time_is_counted_for_a_judge_of_either_kind():
+    params = load_params(ROOT / "params.yaml")
+    counts = {"a": 200, "b": 100}
+    plan = {"class_counts": counts, "median_size": (100, 100), "goal_minutes": 20}
+    probe, finetune = (budget.choose_budget(params, speed=SPEED, device=device, **plan) for device in ("cpu", "cuda"))
+    assert probe.changes["split.photo_resolution"] == 100  # px: no photo is enlarged in the store
+    steps = probe.changes["train_extractor.steps"]
+    assert probe.minutes["train_extractor"] * 60 == pytest.approx(steps * 32 / SPEED.classifier)
+    a_run = probe.changes["second_judge.steps"] * 32 / SPEED.classifier
+    assert probe.minutes["second_judge"] * 60 == pytest.approx(4 * 2 * a_run)  # the controls and the candidate, seeds
+    slower = budget.choose_budget(params, speed=SPEED._replace(look=55.0), device="cpu", **plan)
+    keys = ("train_classifier.input_size", "train_classifier.views")
+    same = all(probe.changes[key] == slower.changes[key] for key in keys)
+    assert not same or slower.minutes["train_classifier"] > 1.5 * probe.minutes["train_classifier"]
+    assert finetune.changes["train_classifier.kind"] == "finetune"
+    of_arm = finetune.minutes["train_classifier"] / len(params.arms)
+    mixtures = 1 + len(finetune.changes["sweep_mixture.ratios"])
+    assert finetune.minutes["sweep_mixture"] > mixtures * of_arm  # and drawing
+    assert finetune.changes["second_judge.kind"] == "probe"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_is_planned_is_valid(tmp_path, device):
     params = load_params(ROOT / "params.yaml")
     chosen = budget.choose_budget(
-        params, class_counts={"a": 200, "b": 100}, median_size=(100, 100), speed=SPEED, goal_minutes=20
+        params, class_counts={"a": 200, "b": 100}, median_size=(300, 260), speed=SPEED, goal_minutes=20, device=device
     )
-    for values in (chosen.changes, budget.SAMPLE):
-        assert values["train_extractor.steps"] == values["filter_synthetic.steps"] == 3 * values["assess.steps"]
-        assert values["train_extractor.eval_every"] == values["filter_synthetic.eval_every"]
-    steps = chosen.changes["train_extractor.steps"]
-    assert chosen.minutes["train_extractor"] * 60 == pytest.approx(steps * 32 / SPEED.classifier)
-    assert chosen.minutes["assess"] > chosen.minutes["train_extractor"]  # three of a third, and predictions
-    assert chosen.minutes["filter_synthetic"] > chosen.minutes["train_extractor"]
-    a_run = chosen.changes["train_classifier.steps"] * params.train_classifier.batch_size / SPEED.classifier
-    assert chosen.minutes["train_classifier"] * 60 == pytest.approx(len(params.arms) * 3 * a_run)  # seeds
-    assert chosen.minutes["sweep_mixture"] * 60 > 6 * 3 * a_run  # ratios with 0, seeds; and drawing
+    (tmp_path / "params.yaml").write_text(SHIPPED, encoding="utf-8")
+    edit_params(tmp_path / "params.yaml", chosen.changes)
+    written = load_params(tmp_path / "params.yaml")
+    assert written.train_classifier.kind != written.second_judge.kind
 
 
 @pytest.mark.parametrize("num_classes", [2, 8, 40])
@@ -701,7 +717,7 @@ def test_the_plan_keeps_to_the_goal_on_two_cores(num_classes, total):
     counts = {f"c{k}": max(6, total // num_classes) for k in range(num_classes)}
     chosen = budget.choose_budget(params, class_counts=counts, median_size=(256, 256), speed=SPEED, goal_minutes=20)
     # Drawing and predicting for many thousands of images cannot be trained away
-    assert sum(chosen.minutes.values()) < (22 if total < 10000 else 30)
+    assert sum(chosen.minutes.values()) < (22 if total < 10000 else 60)
     assert chosen.changes["train_gan.total_kimg"] > 4 * chosen.changes["specialise_gan.total_kimg"] > 0
     assert max(chosen.changes["label_budgets"]) <= max(1, min(counts.values()) * 0.64)
 
@@ -710,12 +726,16 @@ def test_more_minutes_more_training():
     params = load_params(ROOT / "params.yaml")
     short, long = (
         budget.choose_budget(
-            params, class_counts={"a": 200, "b": 100}, median_size=(100, 100), speed=SPEED, goal_minutes=minutes
+            params, class_counts={"a": 900, "b": 400}, median_size=(100, 100), speed=SPEED, goal_minutes=minutes
         ).changes
         for minutes in (20, 80)
     )
-    for key in ("train_gan.total_kimg", "specialise_gan.total_kimg", "train_classifier.steps", "train_sgan.steps"):
+    for key in ("train_gan.total_kimg", "specialise_gan.total_kimg", "second_judge.steps", "train_sgan.steps"):
         assert long[key] > 2 * short[key], key
+    assert short["train_classifier.kind"] == long["train_classifier.kind"] == "probe"
+    looks = [(plan["train_classifier.input_size"], plan["train_classifier.views"]) for plan in (short, long)]
+    assert looks[0] < looks[1] == (224, 3)
+    assert len(short["sweep_mixture.ratios"]) < len(long["sweep_mixture.ratios"])
 
 
 @pytest.mark.parametrize(

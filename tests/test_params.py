@@ -198,8 +198,8 @@ def read(tmp_path):
         ("label_budgets", [2.0], r"label_budgets\.0: expected a whole number, got 2\.0"),
         ("label_budgets", ["2; rm"], r"label_budgets\.0: expected a whole number, got '2; rm'"),
         ("minority_counts", ["../x"], r"minority_counts\.0: expected a whole number"),
-        ("train_classifier/kind", "probe", r"train_classifier: expected weights: pretrained .* kind: probe, got None"),
-        ("train_classifier/weights", "packaged", r"train_classifier: expected weights: null with kind: scratch, got"),
+        ("train_classifier/weights", None, r"train_classifier: expected weights: pretrained .* kind: probe, got None"),
+        ("train_classifier/kind", "scratch", r"train_classifier: expected weights: null with kind: scratch, got .pack"),
         (
             "train_extractor/weights",
             "../w.pth",

@@ -66,9 +66,9 @@ def test_what_a_stage_would_refuse_after_hours(shipped, tmp_path, changes, said)
 @pytest.mark.parametrize(
     "changes",
     [
-        {"train_classifier.model": "vit_b_16", "train_classifier.input_size": 224},
-        {"train_classifier.model": "regnet_y_400mf"},  # cannot be built on the meta device
-        {"train_classifier.weights": "DEFAULT"},  # and nothing is downloaded
+        {"second_judge.model": "vit_b_16", "second_judge.input_size": 224},
+        {"second_judge.model": "regnet_y_400mf"},  # cannot be built on the meta device
+        {"train_classifier.model": "resnet18", "train_classifier.weights": "DEFAULT"},  # and nothing is downloaded
         {"filter_synthetic.enabled": False, "filter_synthetic.model": "none such"},
         {"train_gan.transition_kimg": (1.0, 2.0), "train_gan.G_conditioning": "concat", "specialise_gan.freeze_D": 4},
         {"split.groups_csv": "groups.csv"},  # may come with the set, which is not there yet
@@ -85,7 +85,11 @@ def test_paths_are_the_projects(shipped, tmp_path):
     torch.save(network.state_dict(), tmp_path / "weights/mine.pth")
     (tmp_path / "data/sample").mkdir(parents=True)
     (tmp_path / "data/sample/groups.csv").write_text("file,group\n")
-    own = {"train_classifier.weights": "weights/mine.pth", "split.groups_csv": "groups.csv"}
+    own = {
+        "train_classifier.model": "mobilenet_v3_small",
+        "train_classifier.weights": "weights/mine.pth",
+        "split.groups_csv": "groups.csv",
+    }
     check_with_libraries(changed(shipped, own), tmp_path)
     with pytest.raises(InputError, match=r"train_classifier\.weights: expected \d+ tensors that fit the model in "):
         check_with_libraries(changed(shipped, own | {"train_classifier.model": "resnet18"}), tmp_path)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline import InputError
+from pipeline.images.groups import fingerprint, near_duplicates
 from pipeline.images.sample import CLASSES, render_leaf, render_sample
 from pipeline.measure.shortcut import border_color_score
 
@@ -85,3 +86,10 @@ def test_diseased_leaves_lose_green_and_in_different_ways(many):
     assert redness[by_class["rust"]].mean() > 1.5 * redness[by_class["healthy"]].mean()
     assert redness[by_class["blight"]].mean() > 1.5 * redness[by_class["healthy"]].mean()
     assert darkness[by_class["scab"]].mean() > 1.3 * darkness[by_class["rust"]].mean()
+
+
+def test_no_two_leaves_are_taken_for_near_duplicates():
+    """A hundred healthy ones, which have the least to tell them apart."""
+    prints = [fingerprint(Image.fromarray(render_leaf("healthy", k, img_resolution=64, seed=42))) for k in range(100)]
+    hashes = np.array([p.dhashes for p in prints], np.uint64)
+    assert near_duplicates(hashes, np.stack([p.thumbnail for p in prints]), 10) == []

@@ -1,4 +1,4 @@
-"""The report's part on few labels: the semi-supervised GAN beside the same network, and a probe, on the labels alone."""
+"""The report's part on few labels: the semi-supervised GAN beside the same network and a probe on the labels alone."""
 
 from __future__ import annotations
 

@@ -1,0 +1,108 @@
+"""Two judges on the same arms: from files to the sentence that their intervals force."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import InputError
+from pipeline.measure.statistics import compare_arms
+from pipeline.report.judges_section import Judges, judges_section, read_judges
+from pipeline.report.results import Manifest
+
+CLASSES = ["healthy", "rust"]
+COUNTS = {"val": 8, "test": 60}
+SEEDS = (0, 1)
+ARMS = ("real", "balanced", "classic", "filtered_classic")
+FILES = {split: [f"{split}_{i}.png" for i in range(count)] for split, count in COUNTS.items()}
+LABELS = {split: np.repeat([0, 1], count // 2) for split, count in COUNTS.items()}
+MANIFEST = Manifest(
+    Path("manifest.csv"),
+    {split: {(CLASSES[k], f): f for k, f in zip(LABELS[split], FILES[split], strict=True)} for split in COUNTS},
+)
+
+
+def answers(wrong: int) -> dict[str, np.ndarray]:
+    """Right but for so many of the test images, half of each class, by every seed."""
+    test = np.where(np.arange(COUNTS["test"]) % 30 < wrong // 2, 1 - LABELS["test"], LABELS["test"])
+    return {"val": np.tile(LABELS["val"], (2, 1)), "test": np.tile(test, (2, 1))}
+
+
+def write(path: Path, by_method: dict[str, dict[str, np.ndarray]]) -> None:
+    path.parent.mkdir(parents=True)
+    methods = "" not in by_method
+    with open(path, "w", newline="") as f:
+        writer = csv.writer(f)
+        head = ["seed", "split", "file", "label", *(f"p/{name}" for name in CLASSES)]
+        writer.writerow(["method", *head] if methods else head)
+        for method, splits in by_method.items():
+            for s, seed in enumerate(SEEDS):
+                for split, predicted in splits.items():
+                    for k, file, guess in zip(LABELS[split], FILES[split], predicted[s], strict=True):
+                        row = [seed, split, file, CLASSES[k], *np.where(np.arange(2) == guess, 0.75, 0.25)]
+                        writer.writerow([method, *row] if methods else row)
+
+
+def judged(folder: Path, first: dict[str, int], second: dict[str, int], **changes) -> Judges | None:
+    """Both judges' wrong answers by arm, written and read."""
+    for arm, wrong in first.items():
+        write(folder / "classifier" / arm / "predictions.csv", {"": answers(wrong)})
+    if second:
+        write(folder / "second" / "predictions.csv", {arm: answers(wrong) for arm, wrong in second.items()})
+    return read_judges(
+        {arm: folder / "classifier" / arm for arm in first}, folder / "second", kinds=("probe", "scratch"),
+        classes=CLASSES, **{"manifest": MANIFEST, "resamples": 500, "confidence": 0.95, **changes},
+    )  # fmt: skip
+
+
+SAME = dict.fromkeys(ARMS, 6)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (SAME, SAME | {"classic": 40}, r"depends .* frozen pretrained network .* neither .* from scratch they help"),
+        (SAME | {"filtered_classic": 40}, SAME, r"depends .* pretrained network the synthetic images hurt.* neither"),
+        (SAME | {"classic": 40}, SAME | {"classic": 40}, r"Both judges say the same: the synthetic images help"),
+        (SAME, SAME, r"Both judges say the same: the synthetic images neither surely help nor surely hurt"),
+    ],
+)
+def test_the_sentence_follows_the_two_intervals(tmp_path, first, second, said):
+    judges = judged(tmp_path, first, second)
+    assert re.search(said, judges.sentence), judges.sentence
+    assert judges.matched == "classic" and "`filtered_classic` against `classic`" in judges.sentence
+
+
+def test_figures_are_those_of_compare_arms_and_stand_on_the_page(tmp_path):
+    second = SAME | {"classic": 20, "filtered_classic": 2}
+    judges = judged(tmp_path, SAME, second)
+    expected = compare_arms(
+        LABELS["test"], {arm: answers(wrong)["test"] for arm, wrong in second.items()}, classes=CLASSES,
+        groups=FILES["test"], resamples=500, seed=42,
+    )  # fmt: skip
+    difference = expected["filtered_classic"].differences["classic"]["macro_f1"]
+    metrics = judges.metrics
+    assert metrics["second_judge/difference"] == pytest.approx(difference.mean, abs=1e-6)
+    assert metrics["second_judge/difference_lower"] == pytest.approx(difference.lower, abs=1e-6)
+    for arm in ARMS:
+        of = expected[arm].metrics["macro_f1"]
+        assert metrics[f"second_judge/{arm}/test/macro_f1"] == pytest.approx(of.mean, abs=1e-6)
+    page = str(judges_section(judges))
+    for shown in (f"{difference.mean:+.3f}", f"{expected['classic'].metrics['macro_f1'].mean:.3f}", "2 seeds"):
+        assert shown in page
+
+
+def test_where_nobody_else_was_asked_there_is_no_section(tmp_path):
+    assert judged(tmp_path, SAME, {}) is None
+
+
+def test_other_arms_or_images_than_the_verdicts_are_refused(tmp_path):
+    with pytest.raises(InputError, match="expected the arms real, balanced, classic and one GAN arm, found real, bal"):
+        judged(tmp_path, SAME, {arm: 6 for arm in ARMS if arm != "classic"})
+    stranger = MANIFEST._replace(groups={**MANIFEST.groups, "test": {}})
+    with pytest.raises(InputError):
+        judged(tmp_path / "other", SAME, SAME, manifest=stranger)
