@@ -22,7 +22,7 @@ class Contents(NamedTuple):
     """All that the page shows.
 
     Attributes:
-        sentences: The verdict; then those on classes and the SGAN. `x` becomes code.
+        sentences: What to do in plain words; the verdict; what else there is to say. `x` becomes code.
         verdict: `helps`, `hurts`, `no_evidence`, `too_little_data`.
         verdict_label: The same in words.
         candidate: Arm that the verdict is about.
