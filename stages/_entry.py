@@ -105,19 +105,15 @@ class Stage:
         # Tracking is an observer: it is handed numbers and gives nothing back, so it cannot change an output,
         # and stages do not depend on its code. A new plot in the report retrains nothing.
         tracking = importlib.import_module("pipeline.report.tracking")
-        # The sentence is said inside, before tracking waits for its recorder.
+        # The sentence is said inside, before tracking says anything or waits.
         with tracking.stage_run(self.name, self.section, root=Path.cwd()) as self._run, _one_sentence(self.name):
             yield
             self._run.finals(self.metrics)
             for path, title in self.pictures:
                 self._run.picture(path, title)
             if self.execution:
-                tracking.log_execution(
-                    {**self.execution, self.name: self.metrics},
-                    root=Path.cwd(),
-                    pictures=[path for path, _ in self.pictures],
-                    params=self.params.model_dump(),
-                )
+                finals = {**self.execution, self.name: self.metrics}
+                self._run.execution(finals, [path for path, _ in self.pictures], self.params.model_dump())
 
     @property
     def looks_dir(self) -> Path:
