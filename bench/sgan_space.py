@@ -39,7 +39,7 @@ OF_A_SPACE: dict[str, dict[str, Any]] = {
     "pixels": {
         "tuning": [{"lr": 0.001, "dropout": 0.1, "input_noise": 0.0},
                    {"lr": 0.003, "dropout": 0.1, "input_noise": 0.1}],
-        "steps": 400, "eval_every": 40, "flips": ["horizontal", "vertical"],
+        "steps": 200, "eval_every": 40, "flips": ["horizontal", "vertical"],
     },
 }  # fmt: skip
 

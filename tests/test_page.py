@@ -27,7 +27,7 @@ ARMS = {
     "synthetic_only": 0.6,
 }
 SEEDS = (0, 1, 2)
-METHODS = ("supervised", "supervised_classic", "sgan")
+METHODS = ("supervised", "supervised_classic", "probe", "sgan")
 
 
 def images(split: str) -> list[tuple[str, str]]:
@@ -89,9 +89,12 @@ def write_sgan(folder: Path, strengths: dict[str, float], index: int) -> None:
     for method, strength in strengths.items():
         rows += prediction_rows(strength, rng, SEEDS, [method])
     write_csv(folder / "predictions.csv", rows)
-    (folder / "metrics.json").write_text(json.dumps({f"{method}/optimiser_steps": 300 for method in strengths}))
+    (folder / "metrics.json").write_text(
+        json.dumps({f"{m}/optimiser_steps": 0 if m == "probe" else 300 for m in strengths})
+    )
     header = ["method", "lr", "dropout", "best_step", "val_macro_f1", "val_loss", "chosen"]
-    tried = [[method, lr, 0.1, 300, 0.5, 1.0, int(lr == 0.003)] for method in strengths for lr in (0.001, 0.003)]
+    tuned = [method for method in strengths if method != "probe"]
+    tried = [[method, lr, 0.1, 300, 0.5, 1.0, int(lr == 0.003)] for method in tuned for lr in (0.001, 0.003)]
     write_csv(folder / "tuning.csv", [header, *tried])
 
 
@@ -121,6 +124,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_arm(root / "classifier" / arm, strength, i)
     for i, budget in enumerate(("5", "10", "20")):
         strengths = {"sgan": 0.6 + 0.3 * i, "supervised": 0.3 + 0.3 * i, "supervised_classic": 0.5 + 0.3 * i}
+        strengths["probe"] = 2.0
         write_sgan(root / "sgan" / budget, strengths, i)
     write_manifest(root / "manifest.csv")
     (root / "fidelity.json").write_text(json.dumps(FIDELITY))
@@ -136,6 +140,15 @@ def world(experiment: Path, tmp_path: Path) -> dict:
     return {
         "classifier_dirs": {arm: tmp_path / "classifier" / arm for arm in ARMS},
         "sgan_dirs": {b: tmp_path / "sgan" / b for b in ("5", "10", "20")},
+        "few_labels": {
+            "space": "pixels",
+            "model": "tf_efficientnet_lite0",
+            "augmented_views": 4,
+            "img_resolution": 32,
+            "flips": ["horizontal"],
+            "views": "none",
+            "consistency_weight": 0.0,
+        },
         "out_dir": tmp_path / "compare",
         "classes": CLASSES,
         "manifest": tmp_path / "manifest.csv",
@@ -303,7 +316,7 @@ def test_a_method_that_was_tuned_more_is_refused(world):
 def test_an_sgan_without_its_classic_baseline_is_refused(world):
     path = world["sgan_dirs"]["10"] / "predictions.csv"
     edit_rows(path, lambda rows: as_lists([r for r in rows if r["method"] != "supervised_classic"]))
-    refused(world, "sgan, supervised and supervised_classic, found sgan, supervised;")
+    refused(world, "probe, sgan, supervised, supervised_classic, found probe, sgan, supervised;")
 
 
 def test_other_seeds_are_refused(world):

@@ -9,7 +9,12 @@ import pytest
 from PIL import Image
 
 from pipeline.measure.statistics import METRICS
-from pipeline.report.sgan_section import budget_sentence, sgan_section
+from pipeline.report.sgan_section import budget_sentence, probe_sentence, sgan_section
+
+SETTINGS = {
+    "space": "features", "model": "tf_efficientnet_lite0", "augmented_views": 4, "img_resolution": 32, "flips": [],
+    "views": "none", "consistency_weight": 0.0,
+}  # fmt: skip
 
 
 def row(budget: str, method: str, difference: float | None) -> dict:
@@ -17,7 +22,7 @@ def row(budget: str, method: str, difference: float | None) -> dict:
     figures["val_macro_f1"] = 0.51
     for metric in METRICS:
         figures |= {metric: 0.6, f"{metric}_lower": 0.5, f"{metric}_upper": 0.7}
-        for control in ("supervised", "supervised_classic") if difference is not None else ():
+        for control in ("supervised", "supervised_classic", "probe") if difference is not None else ():
             key = f"{metric}_minus_{control}"
             figures |= {key: difference, f"{key}_lower": difference - 0.03, f"{key}_upper": difference + 0.03}
     return figures
@@ -36,12 +41,32 @@ def arguments(tmp_path: Path) -> dict:
         "plot": tmp_path / "plot.png",
         "verdicts": {"2": "helps", "10": "hurts"},
         "tuning": {"2": tried, "10": tried},
+        "settings": SETTINGS,
         "steps": [80],
         "train_images": 153,
         "val_images": 39,
         "num_classes": 4,
         "confidence": 0.95,
     }
+
+
+def test_the_probe_stands_beside_in_words_that_the_intervals_force():
+    assert probe_sentence([row("2", "sgan", 0.05), row("5", "sgan", -0.04), row("9", "sgan", -0.05)]) == (
+        "Beside a plain regression on frozen features (probe), the SGAN is ahead of it, beyond chance with 2 labels a "
+        "class; behind it, beyond chance with 5 and 9 labels a class."
+    )
+    assert "is not told apart from it with 2 labels" in probe_sentence([row("2", "probe", 9), row("2", "sgan", 0.01)])
+
+
+def test_section_says_what_its_networks_look_at(arguments):
+    of_features = re.sub(r"\s+", " ", sgan_section(**arguments))
+    assert "looks at each photo and is left as it is" in of_features and "mirrored at random" not in of_features
+    assert "(4 views of each)" in of_features and "A generator of features" in of_features
+    settings = SETTINGS | {"space": "pixels", "flips": ["horizontal"], "views": "leaf", "consistency_weight": 1.0}
+    of_pixels = re.sub(r"\s+", " ", sgan_section(**arguments | {"settings": settings}))
+    assert "sees the photos with 32 px" in of_pixels and "mirrored at random" in of_pixels
+    assert "turned and recoloured; it must also agree" in of_pixels and "A generator learns" in of_pixels
+    assert "for its network has seen other pictures" in of_pixels
 
 
 def test_sentence_names_each_budget_once_under_its_verdict():
@@ -61,7 +86,7 @@ def test_section_shows_every_figure_with_its_interval_and_its_limits(arguments):
     assert 'class="up">+0.050</span><span class="ends">+0.020 to +0.080' in text
     assert 'class="down">-0.080</span><span class="ends">-0.110 to -0.050' in text
     assert "tried the same 2 settings with the first seed" in text
-    assert "1: lr 0.001, dropout 0.1; 2: lr 0.003, dropout 0.1. Limits" in text
+    assert "1: lr 0.001, dropout 0.1; 2: lr 0.003, dropout 0.1. The probe's penalty is chosen on val with each" in text
     assert text.count("<td>2</td></tr>") == 2  # the second was chosen by the sgan, at both budgets
     assert "chosen on 39 labelled val images, more than the networks were trained on with 2 labels a class" in text
     assert "all 153 training photos" in text and "3 seeds and 54 test images" in text

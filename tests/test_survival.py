@@ -51,7 +51,9 @@ SHRUNKEN = {
     "split": {"img_resolution": 32, "photo_resolution": 32},
     "train_classifier": {**SCRATCH, "seeds": [0, 1]},
     "second_judge": {**SCRATCH, "seeds": [0]},
-    "train_sgan": {"steps": 5, "eval_every": 3, "batch_size": 4, "seeds": [0, 1], "channels": 4},
+    "label_budgets": [2],
+    "train_sgan": {"steps": 5, "eval_every": 3, "batch_size": 4, "seeds": [0, 1], "units": 4, "input_size": 32,
+                   "augmented_views": 1},
     "filter_synthetic": {"steps": 4, "eval_every": 4, "batch_size": 4, "max_candidates_factor": 2,
                          "when_starving": "fill", "rules": {"agreement": False, "confidence": 0.9, "density": None}},
     "sweep_mixture": {"ratios": [1, 2]},
@@ -66,10 +68,11 @@ class Case(NamedTuple):
 
     Attributes:
         argv: Behind `python -m stages.`.
-        name: As DVC calls it.
+        name: As DVC calls it, or a part of it.
         outputs: What must be the same bytes.
         stops: Signals on the way, each after so many saves.
         without: What other stages need and must not lie where this one writes.
+        whole: The stage, where `name` is a part of it.
     """
 
     argv: list[str]
@@ -77,6 +80,12 @@ class Case(NamedTuple):
     outputs: list[str]
     stops: list[tuple[signal.Signals, int]]
     without: str = "nothing"
+    whole: str = ""
+
+    @property
+    def stage(self) -> str:
+        """What runs once at a time, and has a folder of states."""
+        return self.whole or self.name
 
 
 CASES = {
@@ -101,10 +110,11 @@ CASES = {
         [(signal.SIGINT, 2), (signal.SIGKILL, 7)],  # in the first seed, and in the second
     ),
     "train_sgan": Case(
-        ["train_sgan", "2"],
+        ["train_sgan"],
         "train_sgan@2",
-        ["results/sgan/2", "results/metrics/train_sgan@2.json"],
+        ["results/sgan/2"],
         [(signal.SIGKILL, 2), (signal.SIGTERM, 2), (signal.SIGKILL, 18)],  # in the SGAN, and in a baseline
+        whole="train_sgan",
     ),
     "filter_synthetic": Case(
         ["filter_synthetic"],
@@ -225,7 +235,7 @@ class Project:
 
     def states(self, case: Case) -> list[Path]:
         """The state files that are there; several where a stage trains on several sets in turn."""
-        return sorted((self.folder / ".state" / case.name).rglob("state.pt"))
+        return sorted((self.folder / ".state" / case.stage).rglob("state.pt"))
 
     def state(self, case: Case) -> Path:
         """The one state file that is there."""
@@ -328,7 +338,7 @@ def unkilled(bare, tmp_path_factory) -> Iterator[dict[str, dict[str, bytes]]]:
         code, out, err = project.run(case)
         assert code == 0, err
         assert "going on" not in out
-        assert not (project.folder / ".state" / case.name).exists()
+        assert not (project.folder / ".state" / case.stage).exists()
         outputs[key] = project.outputs(case)
         assert outputs[key]
     return outputs
@@ -372,7 +382,7 @@ def test_stopped_again_and_again_it_ends_with_the_same_bytes(bare, unkilled, tmp
     assert code == 0, err
     assert out.count(f"{case.name}: going on from ") == saved
     assert project.outputs(case) == unkilled[key]
-    assert not (project.folder / ".state" / case.name).exists()
+    assert not (project.folder / ".state" / case.stage).exists()
     assert project.tracked(case)[tracked_before:] == ["KILLED"] * len(case.stops) + ["FINISHED"]
 
 
@@ -412,7 +422,7 @@ def test_other_data_and_parameters_start_over(bare, unkilled, tmp_path):
     project.stop(REFUSING, signal.SIGKILL, 4)
 
     (project.folder / "params.yaml").write_bytes(params)
-    path = project.folder / "data/arrays/train/rust.npy"
+    path = project.folder / "data/arrays/photos/train/rust.npy"
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     sentence = f"{REFUSING.name}: what was saved is of other data, parameters or code; starting over\n"
@@ -424,7 +434,7 @@ def test_other_data_and_parameters_start_over(bare, unkilled, tmp_path):
     assert code == 0, err
     assert out == sentence
     assert project.outputs(REFUSING) == unkilled["train_sgan"]
-    assert not (project.folder / ".state" / REFUSING.name).exists()
+    assert not (project.folder / ".state" / REFUSING.stage).exists()
 
 
 @contextmanager
@@ -493,9 +503,10 @@ def test_a_stage_runs_once_at_a_time(bare, unkilled, tmp_path):
         code, _, err = project.run(case)
         assert code == 1 and "Traceback" not in err
         assert (
-            f"{case.name}: expected to run alone, found that another process runs this stage (pid {process.pid})" in err
+            f"{case.stage}: expected to run alone, found that another process runs this stage (pid {process.pid})"
+            in err
         )
-        assert running_stages(project.folder) == {case.name: f"pid {process.pid}"}
+        assert running_stages(project.folder) == {case.stage: f"pid {process.pid}"}
     code, _, err = project.end(process)
     assert code == 0 and project.outputs(case) == unkilled["train_sgan"], err
     assert running_stages(project.folder) == {}
@@ -518,14 +529,15 @@ def test_a_full_disk_is_one_sentence(stopped, tmp_path):
     assert re.search(r"state\.tmp: expected room for .* MB, found the disk full; free some and run `dvc repro`", said)
     assert state.read_bytes() == saved
 
-    metrics = project.folder / f"results/metrics/{REFUSING.name}.partial"
+    case = CASES["second_judge"]
+    metrics = project.folder / "results/metrics/second_judge.partial"
     metrics.parent.mkdir(parents=True)
     metrics.symlink_to("/dev/full")
-    code, _, err = project.run(REFUSING)
+    code, _, err = project.run(case)
     assert code == 1 and "Traceback" not in err
-    assert f"{REFUSING.name}: outputs: expected room on the disk, found it full; free some and run" in err
+    assert "second_judge: outputs: expected room on the disk, found it full; free some and run" in err
     assert list(metrics.parent.iterdir()) == []
-    assert state.is_file(), "what was trained is not lost before the outputs are in place"
+    assert project.states(case), "what was trained is not lost before the outputs are in place"
 
 
 @pytest.mark.parametrize(

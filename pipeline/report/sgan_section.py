@@ -1,4 +1,4 @@
-"""The report's part on few labels: the semi-supervised GAN beside the same network on the labels alone."""
+"""The report's part on few labels: the semi-supervised GAN beside the same network and a probe on the labels alone."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ chance.</figcaption></figure>
 {% if tried %}The three tried the same {{ "%d settings" | format(tried | length) if tried | length > 1
 else "setting" }} with the first seed and kept what was best on val:
 {% for words in tried %}{{ loop.index }}: {{ words }}{{ "; " if not loop.last else "." }}{% endfor %}
+
 The probe's penalty is chosen on val with each seed.
 
 {% endif %}Limits: checkpoints and settings are chosen on {{ val_images }} labelled val images{% if more_val %}, more
