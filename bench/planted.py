@@ -123,8 +123,8 @@ PLANTS: dict[str, Callable[[Leaves, Leaves, np.random.Generator], Leaves]] = {
 
 def alarms(leaves: Leaves, classes: list[str], settings: Mapping[str, Any], seed: int) -> dict[str, dict[str, bool]]:
     """Plant → alarm → whether it was raised, on one split; classifiers of `train_classifier`'s settings."""
+    from pipeline.features.penultimate import penultimate_features
     from pipeline.learn.classifier import train_classifier
-    from pipeline.learn.features import penultimate_features
     from pipeline.learn.trained import predict
     from pipeline.measure.generator_faults import Side, generator_faults
 

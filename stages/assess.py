@@ -7,11 +7,11 @@ def run(stage: Stage) -> None:
     import csv
     import json
 
+    from pipeline.features.extractors import build_extractors
+    from pipeline.features.penultimate import penultimate_features
     from pipeline.images.manifest import groups_of
     from pipeline.images.store import load_store
     from pipeline.learn.classifier import train_classifier
-    from pipeline.learn.extractors import build_extractors
-    from pipeline.learn.features import penultimate_features
     from pipeline.learn.trained import predict
     from pipeline.measure.fidelity import fidelity_report
     from pipeline.measure.generator_faults import Side, generator_faults

@@ -12,11 +12,11 @@ PLACES = (
 
 
 def run(stage: Stage) -> None:
+    from pipeline.features.penultimate import penultimate_features
     from pipeline.gan.balanced_set import write_csv
     from pipeline.gan.filtered_set import write_filtered_set
     from pipeline.images.store import load_store
     from pipeline.learn.classifier import train_classifier
-    from pipeline.learn.features import penultimate_features
     from pipeline.learn.trained import predict
     from pipeline.measure.acceptance import COLUMNS, Examined, Judge, acceptance_table, choose_thresholds, thumbnails
 

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline import InputError
+from pipeline.features.extractors import EXTRACTORS, build_extractors
+from pipeline.features.penultimate import penultimate_features
 from pipeline.learn.classifier_model import build_classifier
-from pipeline.learn.extractors import EXTRACTORS, build_extractors
-from pipeline.learn.features import penultimate_features
 from pipeline.measure.fidelity import fidelity_report
 from pipeline.params import Assess
 

@@ -470,10 +470,11 @@ def _choices(section, key):
 
 def test_choices_and_constants_are_those_of_the_libraries():
     """`pipeline.params` cannot import them: it starts in a moment, and they load torch."""
+    from pipeline.features import extractors
     from pipeline.gan import architectures, augment, losses, networks, training_loop
     from pipeline.gan.distributed import LAUNCHERS
     from pipeline.images import background, sample, split, transforms
-    from pipeline.learn import batches, classifier, extractors, sgan_views
+    from pipeline.learn import batches, classifier, sgan_views
     from pipeline.measure.acceptance import RULES
     from pipeline.measure.effects import EFFECTS
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from pipeline import InputError
+from pipeline.features import looks
+from pipeline.features.penultimate import penultimate_features
 from pipeline.images.store import Store
 from pipeline.learn import probe
-from pipeline.learn.features import penultimate_features
 from pipeline.learn.judge import train_judge
 from pipeline.learn.probe import STRENGTHS, train_probe
 from pipeline.learn.trained import predict
@@ -45,7 +46,7 @@ def sets() -> tuple[Store, Store]:
 
 @pytest.fixture(autouse=True)
 def _nothing_kept(monkeypatch):
-    monkeypatch.setattr(probe.Looks, "_kept", {})
+    monkeypatch.setattr(looks.Looks, "_kept", {})
 
 
 def fit(sets, **changes):
@@ -92,18 +93,18 @@ def test_two_classes_are_two_logits():
 
 def test_a_picture_is_looked_at_once(sets, monkeypatch):
     looked = []
-    real = probe.penultimate_features
-    monkeypatch.setattr(probe, "penultimate_features", lambda m, images: looked.append(len(images)) or real(m, images))
+    real = looks.penultimate_features
+    monkeypatch.setattr(looks, "penultimate_features", lambda m, images: looked.append(len(images)) or real(m, images))
     fit(sets, seeds=[0, 1, 2], augment="none")
     first = sum(looked)
     fit(sets, method="another set of the same stage", sampling="balanced")
-    assert sum(looked) == first == 2 * probe.PREDICT_BATCH  # train and val, each one padded batch
+    assert sum(looked) == first == 2 * looks.PREDICT_BATCH  # train and val, each one padded batch
 
 
 def test_stopped_and_gone_on_it_ends_the_same(sets, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(probe, "PREDICT_BATCH", 16)
+    monkeypatch.setattr(looks, "PREDICT_BATCH", 16)
     (straight,) = fit(sets, augment="classic")
-    probe.Looks._kept.clear()
+    looks.Looks._kept.clear()
     saves = []
 
     def stop(state, content, position, save=TrainingState.save):
@@ -117,7 +118,7 @@ def test_stopped_and_gone_on_it_ends_the_same(sets, tmp_path, monkeypatch, capsy
         patch.setattr(TrainingState, "save", stop)
         with pytest.raises(Interrupted):
             fit(sets, augment="classic", state_dir=tmp_path / "stage")
-    probe.Looks._kept.clear()  # another process
+    looks.Looks._kept.clear()  # another process
     (resumed,) = fit(sets, augment="classic", state_dir=tmp_path / "stage")
     assert f"going on from {saves[-1]}" in capsys.readouterr().out
     for a, b in zip(straight.model.parameters(), resumed.model.parameters(), strict=True):

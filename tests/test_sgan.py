@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline import InputError, resume
+from pipeline.features.pixels import PixelInput
 from pipeline.images.store import Store
 from pipeline.images.transforms import build_policy
 from pipeline.learn.predictions import write_results
@@ -31,7 +32,7 @@ from pipeline.learn.sgan_losses import consistency_loss, feature_matching_loss, 
 from pipeline.learn.sgan_networks import Discriminator, Generator
 from pipeline.learn.sgan_tuning import Run, chosen_setting, next_run, write_tuning
 from pipeline.learn.sgan_views import VIEWS
-from pipeline.learn.trained import PixelInput, Trained, predict
+from pipeline.learn.trained import Trained, predict
 from pipeline.resume import Interrupted, TrainingState
 
 CLASSES = ["healthy", "rust", "scab"]

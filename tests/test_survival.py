@@ -28,11 +28,11 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from pipeline import InputError
+from pipeline.features.saved import save_classifier
 from pipeline.gan.architectures import build
 from pipeline.gan.checkpoint import save_model
 from pipeline.images.store import write_store
 from pipeline.learn.classifier_model import build_classifier
-from pipeline.learn.saved import save_classifier
 from pipeline.resume import Interrupted
 from pipeline.stage_lock import running_stages
 from stages._entry import _one_sentence

@@ -8,25 +8,22 @@ last layer.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from pipeline import InputError
+from pipeline.features.looks import Looks
 from pipeline.images.store import Store
 from pipeline.images.transforms import build_policy
 from pipeline.learn.batches import check_stores
 from pipeline.learn.classifier_model import build_classifier
 from pipeline.learn.device import reproducible, seed_layers
-from pipeline.learn.features import penultimate_features
 from pipeline.learn.metrics import evaluate_predictions
-from pipeline.learn.trained import PREDICT_BATCH, Trained, log_loss
-from pipeline.resume import TrainingState, fingerprint
+from pipeline.learn.trained import Trained, log_loss
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of scikit-learn: the inverse of the penalty on standardised features
 MOST_ITERATIONS = 2000
@@ -117,52 +114,6 @@ def train_probe(
             _replace_last(judge, best[2], best[3])
             trained.append(Trained(seed, judge, history, best[1], 0, method))
     return trained
-
-
-class Looks:
-    """Features of a frozen network, each picture's computed once, and kept where a stage is killed.
-
-    Several sets of one stage hold the same photos, and seeds the same images without augmentation.
-
-    Args:
-        network: Of `build_classifier`, in eval mode.
-        state_dir: Of the stage; None: nothing is kept.
-        identity: What the features depend on beside the pixels.
-        name: For the progress bar.
-    """
-
-    _kept: dict[str, dict[bytes, np.ndarray]] = {}  # noqa: RUF012 - of this process, by fingerprint
-
-    def __init__(self, network: nn.Module, state_dir: str | Path | None, identity: Sequence, *, name: str):
-        self.network, self.name = network, name
-        self.key = fingerprint([], {"features of": list(identity)})
-        self.rows = self._kept.setdefault(self.key, {})
-        self.place = None if state_dir is None else Path(state_dir) / "features"
-        self.stage = None if state_dir is None else Path(state_dir).name
-
-    def at(self, images: np.ndarray) -> np.ndarray:
-        """(N, H, W, 3) uint8 to (N, F) float64."""
-        keys = [hashlib.sha256(image.tobytes()).digest() for image in images]
-        with TrainingState(self.place, self.key, name=self.stage) as state:
-            if not self.rows and (saved := state.load()) is not None:
-                self.rows |= zip(map(bytes.fromhex, saved["keys"]), saved["features"].numpy(), strict=True)
-                print(f"{state.name}: going on from {saved['position']}", flush=True)
-            unseen = {key: i for i, key in reversed(list(enumerate(keys))) if key not in self.rows}
-            waiting = sorted(unseen.values())
-            blocks = range(0, len(waiting), PREDICT_BATCH)
-            for start in tqdm(blocks, f"features {self.name}".strip(), disable=None, leave=False):
-                rows = waiting[start : start + PREDICT_BATCH]
-                # Always a whole batch: a convolution's last bits may depend on its size
-                padded = np.concatenate([images[rows], images[rows[-1:]].repeat(PREDICT_BATCH - len(rows), axis=0)])
-                features = penultimate_features(self.network, padded)[: len(rows)]
-                self.rows |= {keys[i]: row for i, row in zip(rows, features, strict=True)}
-                if state.due():
-                    state.save(
-                        {"keys": [key.hex() for key in self.rows],
-                         "features": torch.from_numpy(np.stack(list(self.rows.values())))},
-                        f"{len(self.rows)} pictures looked at",
-                    )  # fmt: skip
-        return np.stack([self.rows[key] for key in keys]).astype(np.float64)
 
 
 def _regression(

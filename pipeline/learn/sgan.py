@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from pipeline.features.pixels import PixelInput, to_pixels
 from pipeline.images.seeding import numpy_rng, torch_generator
 from pipeline.images.store import Store
 from pipeline.images.transforms import Policy, build_policy
@@ -36,7 +37,7 @@ from pipeline.learn.sgan_losses import consistency_loss, feature_matching_loss, 
 from pipeline.learn.sgan_networks import Discriminator, Generator
 from pipeline.learn.sgan_tuning import Run, Tried, chosen_setting, next_run
 from pipeline.learn.sgan_views import VIEWS, View
-from pipeline.learn.trained import BestOnVal, PixelInput, Trained, from_state, to_pixels, to_state
+from pipeline.learn.trained import BestOnVal, Trained, from_state, to_state
 from pipeline.resume import TrainingState, fingerprint
 
 ADAM_BETAS = (0.5, 0.999)

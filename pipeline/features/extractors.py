@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from pipeline import InputError
 from pipeline.features.backbones import IMAGENET_MEAN, IMAGENET_STD, read_state_dict
-from pipeline.learn.features import penultimate_features
-from pipeline.learn.random_features import random_extractor
-from pipeline.learn.trained import PREDICT_BATCH, PixelInput, to_pixels
+from pipeline.features.penultimate import penultimate_features
+from pipeline.features.pixels import PREDICT_BATCH, PixelInput, to_pixels
+from pipeline.features.random_features import random_extractor
 
 DINOV2, DINOV2_SIZE = "vit_small_patch14_dinov2", 224  # px: of which 14 a patch
 
