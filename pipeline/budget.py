@@ -37,10 +37,6 @@ SAMPLE: dict[str, Any] = {
     "specialise_gan.preview_kimg": 0.8,
     "generate.target": "largest",
     "filter_synthetic.when_starving": "fail",
-    "filter_synthetic.steps": 300,
-    "filter_synthetic.eval_every": 50,
-    "assess.steps": 100,
-    "assess.eval_every": 25,
     "train_classifier.steps": 100,
     "train_classifier.eval_every": 25,
     "study_minority.total_kimg": 36,
@@ -61,11 +57,12 @@ SGAN_STEPS_WANTED = 300  # with fewer, of three label budgets the middle one is 
 STAGE_START = 6.0  # interpreter, imports, DVC and MLflow of one stage
 FILE = 0.003  # one image written, hashed and linked
 DECODED_PIXEL = 25e-9  # one pixel decoded, hashed and resized, on one core
+LOOK = 0.012  # one image seen by EfficientNet-Lite0 at 128 px, on one thread
 FORWARD = 1 / 3  # a forward pass as a share of a training step of the classifier
 SGAN_FORWARD = 0.15  # three forward passes, of the SGAN and of its baselines, as a share of a step of all
-# Of the GANs' extractor and the filter's teacher, for each of a classifier of `assess`: they must know the classes. By
-# one that hardly does a blurred checkpoint looks best (bench/results), and what is rejected is a matter of chance.
-TEACHER_STEPS = 3
+# Of the GANs' extractor, for each of a downstream classifier from scratch: it must know the classes. By one that hardly
+# does a blurred checkpoint looks best (bench/results).
+EXTRACTOR_STEPS = 3
 CANDIDATES = 3  # that the filter looks at for each image that it keeps
 DRAWING_SPEED = 5.0  # images drawn by G in the time of one image of its training
 OVERHEAD = 1.45  # augmentation, penalties, previews, tracking on top of the bare steps
@@ -255,10 +252,11 @@ def choose_budget(
         "starting stages": STAGE_START * (9 + num_classes + len(params.arms) + len(label_budgets)),
         "split": total * (decode + FILE),
         "generate": drawn * (1 / (speed.gan * DRAWING_SPEED) + 2 * FILE),
-        "filter_synthetic": CANDIDATES * drawn * (1 / (speed.gan * DRAWING_SPEED) + FORWARD / speed.classifier)
+        "filter_synthetic": CANDIDATES * drawn * (1 / (speed.gan * DRAWING_SPEED) + LOOK)
+        + (1 + (params.filter_synthetic.views or 0)) * total * LOOK
         + 2 * drawn * FILE,
         "sweep_mixture": total * train_share * max(params.sweep_mixture.ratios) / (speed.gan * DRAWING_SPEED),
-        "assess": (drawn + total) * FORWARD / speed.classifier,
+        "assess": (1 + (params.assess.views or 0)) * (drawn + total) * LOOK,
         "predicting": predicting(looks, label_budgets),
     }
     free = max(goal - sum(spent.values()), 0.35 * goal)
@@ -269,13 +267,11 @@ def choose_budget(
     joint_kimg = _two_digits(within("train_gan", SHARES["train_gan"] * free * speed.gan / 1000))
     class_kimg = SHARES["specialise_gan"] * free * speed.gan / 1000 / num_classes
     class_kimg = _two_digits(within("specialise_gan", min(class_kimg, joint_kimg / 4)))
-    # Beside these runs classifiers of train: one to choose the GANs' checkpoints by, one to filter by for longer,
-    # three to assess with
-    images_a_step = runs * classifier.batch_size + 3 * params.assess.batch_size
-    images_a_step += TEACHER_STEPS * (params.train_extractor.batch_size + params.filter_synthetic.batch_size)
+    # Beside these runs a classifier of train to choose the GANs' checkpoints by
+    images_a_step = runs * classifier.batch_size + EXTRACTOR_STEPS * params.train_extractor.batch_size
     steps = SHARES["train_classifier"] * free * speed.classifier / images_a_step
     steps = _two_digits(within("train_classifier", steps))
-    assess_steps = int(min(max(steps, 100), 600))
+    extractor_steps = EXTRACTOR_STEPS * int(min(max(steps, 100), 600))
 
     def sgan_steps_of(label_budgets: list[int]) -> float:
         return SHARES["train_sgan"] * free * speed.sgan / (len(label_budgets) * sgan_runs_a_budget * sgan.batch_size)
@@ -285,9 +281,7 @@ def choose_budget(
     sgan_runs = len(label_budgets) * sgan_runs_a_budget
     sgan_steps = _two_digits(within("train_sgan", sgan_steps_of(label_budgets)))
 
-    spent["train_extractor"] = TEACHER_STEPS * assess_steps * params.train_extractor.batch_size / speed.classifier
-    spent["filter_synthetic"] += TEACHER_STEPS * assess_steps * params.filter_synthetic.batch_size / speed.classifier
-    spent["assess"] += 3 * assess_steps * params.assess.batch_size / speed.classifier
+    spent["train_extractor"] = extractor_steps * params.train_extractor.batch_size / speed.classifier
     spent["train_gan"] = joint_kimg * 1000 / speed.gan
     spent["specialise_gan"] = num_classes * class_kimg * 1000 / speed.gan
     of_a_run = steps * classifier.batch_size / speed.classifier
@@ -296,8 +290,8 @@ def choose_budget(
     spent["train_sgan"] = sgan_runs * sgan_steps * sgan.batch_size / speed.sgan
     changes = {
         "label_budgets": label_budgets,
-        "train_extractor.steps": TEACHER_STEPS * assess_steps,
-        "train_extractor.eval_every": TEACHER_STEPS * assess_steps // 6,
+        "train_extractor.steps": extractor_steps,
+        "train_extractor.eval_every": extractor_steps // 6,
         "train_gan.total_kimg": joint_kimg,
         # 10 kimg at batch 32 (Karras et al. 2020), but no more than a twelfth of the training
         "train_gan.ema_half_life_kimg": _two_digits(min(10 * params.train_gan.batch_size / 32, joint_kimg / 12)),
@@ -307,10 +301,6 @@ def choose_budget(
         "specialise_gan.preview_kimg": _two_digits(class_kimg / 2),
         "generate.target": "largest",
         "filter_synthetic.when_starving": "fill",  # the other arms' verdict is not held up by a weak GAN
-        "filter_synthetic.steps": TEACHER_STEPS * assess_steps,
-        "filter_synthetic.eval_every": TEACHER_STEPS * assess_steps // 6,
-        "assess.steps": assess_steps,
-        "assess.eval_every": assess_steps // 3,
         "train_classifier.steps": int(steps),
         "train_classifier.eval_every": max(1, -(-int(steps) // looks)),
         "study_minority.total_kimg": joint_kimg,  # whoever asks for such studies has them on top of the goal

@@ -48,7 +48,7 @@ class Stage:
         self.params = params
         self.rank = int(os.environ.get("RANK", "0"))  # torchrun's
         section = getattr(params, name, None)
-        self.section: dict[str, Any] = {} if section is None else section.model_dump()
+        self.section: dict[str, Any] = {} if section is None else section.model_dump(exclude_unset=True)
         self.pictures: list[tuple[Path, str]] = []
         self.metrics: dict[str, float] = {}
         self.execution: dict[str, dict[str, float]] = {}
@@ -259,7 +259,7 @@ def main(
                     {**stage.execution, stage.name: stage.metrics},
                     root=Path.cwd(),
                     pictures=[path for path, _ in stage.pictures],
-                    params=stage.params.model_dump(),
+                    params=stage.params.model_dump(exclude_unset=True),
                 )
         stage.refuse_other_inputs()  # once more: tracking may have waited for a slow server
         shutil.rmtree(stage.state_dir, ignore_errors=True)  # not before: until here a kill could come

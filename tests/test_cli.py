@@ -683,12 +683,9 @@ def test_who_must_know_the_classes_learns_three_times_as_long_and_all_time_is_co
         params, class_counts={"a": 200, "b": 100}, median_size=(100, 100), speed=SPEED, goal_minutes=20
     )
     for values in (chosen.changes, budget.SAMPLE):
-        assert values["train_extractor.steps"] == values["filter_synthetic.steps"] == 3 * values["assess.steps"]
-        assert values["train_extractor.eval_every"] == values["filter_synthetic.eval_every"]
+        assert values["train_extractor.steps"] == 6 * values["train_extractor.eval_every"] >= 300
     steps = chosen.changes["train_extractor.steps"]
     assert chosen.minutes["train_extractor"] * 60 == pytest.approx(steps * 32 / SPEED.classifier)
-    assert chosen.minutes["assess"] > chosen.minutes["train_extractor"]  # three of a third, and predictions
-    assert chosen.minutes["filter_synthetic"] > chosen.minutes["train_extractor"]
     a_run = chosen.changes["train_classifier.steps"] * params.train_classifier.batch_size / SPEED.classifier
     assert chosen.minutes["train_classifier"] * 60 == pytest.approx(len(params.arms) * 3 * a_run)  # seeds
     assert chosen.minutes["sweep_mixture"] * 60 > 6 * 3 * a_run  # ratios with 0, seeds; and drawing

@@ -139,3 +139,13 @@ def test_finetuning_keeps_norms_and_moves_all_else(sets):
 def test_a_network_without_a_linear_end_is_refused(sets):
     with pytest.raises(InputError, match="expected one whose last layer is linear for kind: probe"):
         probe._replace_last(torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1)), np.zeros((3, 3)), np.zeros(3))
+
+
+def test_of_one_strength_val_chooses_nothing(sets):
+    others = pictures(12, 2)
+    models = [fit((sets[0], val), strengths=[1e-2])[0].model for val in (sets[1], others)]
+    assert all(torch.equal(a, b) for a, b in zip(*(m.parameters() for m in models), strict=True))
+    (trained,) = train_judge(*sets, kind="probe", views=0, seeds=[0], strengths=[1e-2], **LITE0, lr=0.1)
+    assert [row["step"] for row in trained.history] == [1] and torch.equal(
+        trained.model[1].classifier.weight, models[0][1].classifier.weight
+    )

@@ -48,7 +48,7 @@ SHRUNKEN = {
     "specialise_gan": {"total_kimg": 0.06, "preview_kimg": 0.024, "batch_size": 8, "G_channels": 4, "D_channels": 4},
     "train_classifier": {"steps": 6, "eval_every": 4, "batch_size": 4, "seeds": [0, 1]},
     "train_sgan": {"steps": 5, "eval_every": 3, "batch_size": 4, "seeds": [0, 1], "channels": 4},
-    "filter_synthetic": {"steps": 4, "eval_every": 4, "batch_size": 4, "max_candidates_factor": 2,
+    "filter_synthetic": {"input_size": None, "views": 12, "max_candidates_factor": 2,
                          "when_starving": "fill", "rules": {"agreement": False, "confidence": 0.9, "density": None}},
     "sweep_mixture": {"ratios": [1, 2]},
     "study_minority": {"class_name": "healthy", "total_kimg": 0.05},
@@ -113,7 +113,7 @@ CASES = {
             "results/filter",
             "results/metrics/filter_synthetic.json",
         ],
-        [(signal.SIGINT, 1), (signal.SIGKILL, 3)],  # in the teacher, and when it is trained
+        [(signal.SIGINT, 2), (signal.SIGKILL, 2)],  # as the teacher looks
     ),
     "sweep_mixture": Case(
         ["sweep_mixture"],

@@ -37,6 +37,21 @@ class Looks:
         self.place = None if state_dir is None else Path(state_dir) / "features"
         self.stage = None if state_dir is None else Path(state_dir).name
 
+    @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        model: str,
+        weights: str,
+        input_size: int | None,
+        *,
+        device: str,
+        state_dir: str | Path | None,
+        name: str = "",
+    ) -> Looks:
+        """Through a pretrained network of that name, weights and size, whoever has built it and for what."""
+        return cls(network, state_dir, [model, weights, input_size, device], name=name)
+
     def at(self, images: np.ndarray) -> np.ndarray:
         """(N, H, W, 3) uint8 to (N, F) float64."""
         keys = [hashlib.sha256(image.tobytes()).digest() for image in images]

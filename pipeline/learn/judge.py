@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.images.store import Store
 from pipeline.learn.classifier import train_classifier
-from pipeline.learn.probe import train_probe
+from pipeline.learn.probe import STRENGTHS, train_probe
 from pipeline.learn.trained import Trained
 
 # Of the settings those that a probe, which is fitted and not trained, knows nothing of
@@ -14,7 +15,15 @@ OF_A_TRAINING = ("steps", "batch_size", "optimiser", "lr", "weight_decay", "labe
 HEAD_RATE = 5.0  # of the last layer, which is new, over that of the rest
 
 
-def train_judge(train: Store, val: Store, *, kind: str, views: int, **settings: Any) -> list[Trained]:
+def train_judge(
+    train: Store,
+    val: Store,
+    *,
+    kind: str,
+    views: int = 0,
+    strengths: Sequence[float] = STRENGTHS,
+    **settings: Any,
+) -> list[Trained]:
     """Train one classifier a seed, of the given kind.
 
     Args:
@@ -22,13 +31,13 @@ def train_judge(train: Store, val: Store, *, kind: str, views: int, **settings: 
         val: Real images to choose the checkpoint or the strength on.
         kind: `scratch`, weights drawn anew; `finetune`, pretrained weights trained on, batch norm's statistics as they
             are; `probe`, a frozen pretrained network and a logistic regression on its features.
-        views: See `train_probe`.
-        settings: Further arguments of `train_classifier`.
+        views: Of a probe, see `train_probe`.
+        strengths: The same.
+        settings: Further arguments of `train_classifier`, or of `train_probe`, which passes over those of a training.
     """
     if kind == "probe":
-        return train_probe(
-            train, val, views=views, **{key: value for key, value in settings.items() if key not in OF_A_TRAINING}
-        )
+        own = {key: value for key, value in settings.items() if key not in OF_A_TRAINING}
+        return train_probe(train, val, views=views, strengths=strengths, **own)
     if kind == "finetune":
         return train_classifier(train, val, freeze_norms=True, head_rate=HEAD_RATE, **settings)
     return train_classifier(train, val, **settings)

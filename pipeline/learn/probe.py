@@ -8,7 +8,7 @@ last layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from pipeline.learn.metrics import evaluate_predictions
 from pipeline.learn.trained import Trained, log_loss
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of scikit-learn: the inverse of the penalty on standardised features
+USUAL_STRENGTH = 1e-2  # where val is to choose nothing: the best or next to it on both sets of bench/judges
 MOST_ITERATIONS = 2000
 
 
@@ -44,6 +45,7 @@ def train_probe(
     report: Callable[[dict[str, float], int], None] | None = None,
     state_dir: str | Path | None = None,
     method: str = "",
+    strengths: Sequence[float] = STRENGTHS,
 ) -> list[Trained]:
     """Fit one probe a seed; of each, the strength with the best macro-F1 on val is kept.
 
@@ -60,12 +62,13 @@ def train_probe(
         sampling: natural, or balanced: classes weigh the same.
         augment: Name of a policy of `images/transforms.py`.
         device: cpu or cuda.
-        report: Called with the figures of a strength and its place in STRENGTHS, from 1.
+        report: Called with the figures of a strength and its place in `strengths`, from 1.
         state_dir: Where features are kept that a killed stage had computed; None: nowhere.
         method: Name of this set among several in one stage; "": it is the only one.
+        strengths: To choose from; of a single one val chooses nothing, and what is said of val is said of strangers.
 
     Returns:
-        One `Trained` a seed, in the order of `seeds`; `step` is the place of the strength in STRENGTHS, and no
+        One `Trained` a seed, in the order of `seeds`; `step` is the place of the strength in `strengths`, and no
         optimiser made a step.
 
     Raises:
@@ -85,7 +88,7 @@ def train_probe(
 
     with reproducible():
         frozen = network()
-        looks = Looks(frozen, state_dir, [model, weights, input_size, img_resolution, device], name=method)
+        looks = Looks.of(frozen, model, weights, input_size, device=device, state_dir=state_dir, name=method)
         of_val = looks.at(val.images)
         trained = []
         for seed in seeds:
@@ -96,7 +99,7 @@ def train_probe(
                 labels.append(train.labels)
             features, target = looks.at(np.concatenate(images)), np.concatenate(labels)
             history, best = [], None
-            for step, strength in enumerate(STRENGTHS, 1):
+            for step, strength in enumerate(strengths, 1):
                 weight, bias = _regression(features, target, num_classes, strength, balanced=sampling == "balanced")
                 of_train, probabilities = (_softmax(x @ weight.T + bias) for x in (features, of_val))
                 row = {"step": step, "train_loss": log_loss(target, of_train)}
