@@ -49,7 +49,7 @@ class Stage:
         self.params = params
         self.rank = int(os.environ.get("RANK", "0"))  # torchrun's
         section = getattr(params, name, None)
-        self.section: dict[str, Any] = {} if section is None else section.model_dump()
+        self.section: dict[str, Any] = {} if section is None else section.model_dump(exclude_unset=True)
         self.pictures: list[tuple[Path, str]] = []
         self.metrics: dict[str, float] = {}
         self.execution: dict[str, dict[str, float]] = {}
@@ -113,7 +113,9 @@ class Stage:
                 self._run.picture(path, title)
             if self.execution:
                 finals = {**self.execution, self.name: self.metrics}
-                self._run.execution(finals, [path for path, _ in self.pictures], self.params.model_dump())
+                self._run.execution(
+                    finals, [path for path, _ in self.pictures], self.params.model_dump(exclude_unset=True)
+                )
 
     @property
     def looks_dir(self) -> Path:
