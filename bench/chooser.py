@@ -33,9 +33,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
 
+    from pipeline.features.penultimate import penultimate_features
     from pipeline.gan.training_loop import train
     from pipeline.learn.classifier import train_classifier
-    from pipeline.learn.features import penultimate_features
     from pipeline.measure.checkpoint_score import CheckpointScorer
 
     params = load_params("params.yaml")

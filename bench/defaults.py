@@ -147,9 +147,9 @@ def _train(
 
 def run_one(arrays: Path, changes: dict[str, Any], seed: int, *, kimg: float, resolution: int, steps: int) -> dict:
     """One variant, one set, one seed: its figures."""
+    from pipeline.features.penultimate import penultimate_features
     from pipeline.gan.checkpoint import load_model
     from pipeline.gan.sampling import sample
-    from pipeline.learn.features import penultimate_features
     from pipeline.learn.metrics import evaluate_predictions
     from pipeline.learn.trained import predict
 

@@ -20,9 +20,9 @@ import torch
 
 from bench.judges import read, split
 from bench.machine import describe
+from pipeline.features.penultimate import penultimate_features
+from pipeline.features.random_features import random_extractor
 from pipeline.gan.training_loop import train
-from pipeline.learn.features import penultimate_features
-from pipeline.learn.random_features import random_extractor
 from pipeline.measure.checkpoint_score import CheckpointScorer
 
 SETTINGS = {

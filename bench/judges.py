@@ -20,12 +20,12 @@ import numpy as np
 import torch
 
 from bench.machine import describe
+from pipeline.features.looks import Looks
 from pipeline.images.decode import decode, fit_square, pillow_settings
 from pipeline.images.listing import list_class, subfolders
 from pipeline.images.seeding import numpy_rng
 from pipeline.images.store import Store
 from pipeline.learn.judge import train_judge
-from pipeline.learn.looks import Looks
 from pipeline.learn.metrics import evaluate_predictions
 from pipeline.learn.trained import predict
 

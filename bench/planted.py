@@ -4,9 +4,8 @@
     python -m bench.planted --data PATH [--groups FILE.csv]
 
 Each split divides the leaf groups anew: three fifths train, one val, one held out. The held-out photos are then handed
-to `assess`'s checks as if a GAN had drawn them: as they are, and with a fault planted. Features and judgements are
-those of classifiers trained as in the pipeline. Counted is how often an alarm is raised: copies of train, a collapsed
-class, swapped labels.
+to `assess`'s checks as if a GAN had drawn them: as they are, and with a fault planted. Features and judge are those of
+params.yaml. Counted is how often an alarm is raised: copies of train, a collapsed class, swapped labels.
 """
 
 from __future__ import annotations
@@ -122,9 +121,10 @@ PLANTS: dict[str, Callable[[Leaves, Leaves, np.random.Generator], Leaves]] = {
 
 
 def alarms(leaves: Leaves, classes: list[str], settings: Mapping[str, Any], seed: int) -> dict[str, dict[str, bool]]:
-    """Plant → alarm → whether it was raised, on one split; classifiers of `train_classifier`'s settings."""
-    from pipeline.learn.classifier import train_classifier
-    from pipeline.learn.features import penultimate_features
+    """Plant → alarm → whether it was raised, on one split; a judge of these settings."""
+    from pipeline.features.extractors import build_extractors
+    from pipeline.learn.judge import train_judge
+    from pipeline.learn.probe import USUAL_STRENGTH
     from pipeline.learn.trained import predict
     from pipeline.measure.generator_faults import Side, generator_faults
 
@@ -133,10 +133,13 @@ def alarms(leaves: Leaves, classes: list[str], settings: Mapping[str, Any], seed
     def store(of: Leaves) -> Store:
         return Store(of.images, of.labels, [str(i) for i in range(len(of.labels))], classes)
 
-    leaf, judge = train_classifier(store(sides["train"]), store(sides["val"]), seeds=[seed, seed + 1], **settings)
+    (extract,) = build_extractors(["lite0"]).values()
+    (judge,) = train_judge(
+        store(sides["train"]), store(sides["val"]), seeds=[seed], strengths=[USUAL_STRENGTH], **settings
+    )
 
     def side(of: Leaves, groups: np.ndarray | None) -> Side:
-        features = {"leaf": penultimate_features(leaf.model, of.images)}
+        features = {"lite0": extract(of.images)}
         return Side(of.images, of.labels, [str(i) for i in range(len(of.labels))], features, groups)
 
     train, val = (side(sides[name], sides[name].groups) for name in ("train", "val"))
@@ -166,7 +169,9 @@ def main() -> None:
 
     params = load_params("params.yaml")
     split = params.split.model_dump() | {"groups_csv": arguments.groups}
-    settings = params.assess.model_dump(exclude={"seed", "extractors", "inception_weights", "dinov2_weights"})
+    settings = params.assess.model_dump(
+        exclude={"seed", "extractors", "inception_weights", "dinov2_weights"}, exclude_unset=True
+    )
     if arguments.data:
         classes = sorted(path.name for path in arguments.data.iterdir() if path.is_dir())
         name, leaves = arguments.data.name, read(arguments.data, classes, split)

@@ -60,6 +60,8 @@ SAMPLE: dict[str, Any] = {
     **JUDGES["cpu"],
     "train_classifier.input_size": 128,
     "train_classifier.views": 2,
+    "filter_synthetic.input_size": 128,
+    "assess.input_size": 128,
     "train_classifier.steps": 150,
     "train_classifier.eval_every": 50,
     "second_judge.steps": 150,
@@ -338,12 +340,15 @@ def choose_budget(
     # What the budget does not change
     decode = DECODED_PIXEL * median_size[0] * median_size[1] / min(8, os.cpu_count() or 1)
     drawing = 1 / (speed.gan * DRAWING_SPEED)
+    small = min(size, _LOOK_SIZE)  # of filter and assess, which see what the GANs see
+    seen = (small / _LOOK_SIZE) ** 2 / speed.look
     spent = {
         "starting stages": STAGE_START * (13 + num_classes),
         "split": total * (decode + 2 * FILE),
         "generate": drawn * (drawing + 2 * FILE),
-        "filter_synthetic": CANDIDATES * drawn * (drawing + 1 / speed.look) + 2 * train / speed.look + 2 * drawn * FILE,
-        "assess": 2 * (drawn + total) / speed.look,
+        "filter_synthetic": (CANDIDATES * drawn + (1 + views) * train) * seen
+        + drawn * (CANDIDATES * drawing + 2 * FILE),
+        "assess": (2 * drawn + 2 * train) * seen,
         "sweep_mixture": train * max(ratios) * drawing,
         "predicting": predicting(looks, label_budgets),
     }
@@ -398,6 +403,8 @@ def choose_budget(
         **judges,
         "train_classifier.input_size": size,
         "train_classifier.views": views,
+        "filter_synthetic.input_size": small,
+        "assess.input_size": small,
         "sweep_mixture.ratios": ratios,
         "study_minority.total_kimg": joint_kimg,  # whoever asks for such studies has them on top of the goal
         "train_sgan.steps": int(sgan_steps),

@@ -128,7 +128,25 @@ def _parser() -> argparse.ArgumentParser:
     init.set_defaults(command=_init)
     show = commands.add_parser("show", help="print the last comparison and its verdict, and say where everything is")
     show.set_defaults(command=_show)
+    sync = commands.add_parser(
+        "sync",
+        help="send to MLflow what no execution could",
+        description="Send to MLflow what stages have left in .state/mlflow while the store was slow, locked or away. "
+        "MLFLOW_TRACKING_URI must be as it was then.",
+    )
+    sync.set_defaults(command=_sync)
     return parser
+
+
+def _sync(arguments: argparse.Namespace) -> None:
+    from pipeline.report.tracking import sync
+
+    sent, left, why = sync(_find_root())
+    print(f"Sent to MLflow: {sent} runs.")
+    if why is not None:
+        raise InputError(why)
+    if left:
+        print(f"Still at work: {left} stages; their runs grow while they last.")
 
 
 def _show(arguments: argparse.Namespace) -> None:

@@ -298,12 +298,65 @@ class TrainExtractor(Classifier):
     augment: Literal["none", "classic"]
 
 
-class Assess(TrainExtractor):
+# Which keys a judge has beside those of every kind, by its kind
+OF_A_PROBE = ("views",)
+OF_A_TRAINING = ("steps", "batch_size", "optimiser", "lr", "weight_decay", "label_smoothing", "eval_every")
+
+
+class Judge(Section):
+    """A classifier of train by its kind, with the keys that have an effect on that kind and no others."""
+
+    seed: Seed
+    kind: Literal["scratch", "finetune", "probe"]
+    model: Text
+    weights: Weights | None
+    input_size: Annotated[int, Field(ge=16, le=2048)] | None
+    sampling: Literal["natural", "balanced"]
+    augment: Literal["none", "classic"]
+    views: Annotated[int, Field(ge=0, le=100)] = Field(default=None)
+    steps: Steps = Field(default=None)
+    batch_size: Batch = Field(default=None)
+    optimiser: Literal["sgd", "adamw"] = Field(default=None)
+    lr: Rate = Field(default=None)
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = Field(default=None)
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(default=None)
+    eval_every: Steps = Field(default=None)
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Judge:
+        check_seen(self.kind, self.weights)
+        wanted, foreign = (OF_A_PROBE, OF_A_TRAINING) if self.kind == "probe" else (OF_A_TRAINING, OF_A_PROBE)
+        if lacking := [key for key in wanted if key not in self.model_fields_set]:
+            raise ValueError(f"expected {', '.join(lacking)} with kind: {self.kind}, found none; add what lacks")
+        if found := [key for key in foreign if key in self.model_fields_set]:
+            raise ValueError(
+                f"expected no {', '.join(found)} with kind: {self.kind}, on which it has no effect; take it out"
+            )
+        return self
+
+
+def check_seen(kind: str, weights: str | None) -> None:
+    """Refuse a judge from scratch that starts from weights, and one of another kind that has none."""
+    if (weights is None) != (kind == "scratch"):
+        wanted = "null" if kind == "scratch" else "pretrained weights, such as packaged,"
+        raise ValueError(f"expected weights: {wanted} with kind: {kind}, got {shown(weights)}")
+
+
+class Assess(Judge):
     extractors: Annotated[
-        list[Literal["leaf", "random", "inception", "dinov2"]], Field(min_length=1, max_length=10), Once
+        list[Literal["lite0", "leaf", "random", "inception", "dinov2"]], Field(min_length=1, max_length=10), Once
     ]
     inception_weights: Weights | None
     dinov2_weights: Weights | None
+
+    @model_validator(mode="after")
+    def _leaf_is_trained(self) -> Assess:
+        if "leaf" in self.extractors and self.kind == "probe":
+            raise ValueError(
+                f"expected no leaf in extractors with kind: probe, which trains no network, got {self.extractors}; "
+                "take it out, or set kind to scratch"
+            )
+        return self
 
 
 class AcceptanceRules(Section):
@@ -316,7 +369,7 @@ class AcceptanceRules(Section):
     duplicates: Share | None
 
 
-class FilterSynthetic(TrainExtractor):
+class FilterSynthetic(Judge):
     enabled: bool
     rules: AcceptanceRules
     max_candidates_factor: Annotated[float, Field(ge=1, le=10_000)]
@@ -330,9 +383,7 @@ class TrainClassifier(Classifier):
 
     @model_validator(mode="after")
     def _has_seen_something(self) -> TrainClassifier:
-        if (self.weights is None) != (self.kind == "scratch"):
-            wanted = "null" if self.kind == "scratch" else "pretrained weights, such as packaged,"
-            raise ValueError(f"expected weights: {wanted} with kind: {self.kind}, got {shown(self.weights)}")
+        check_seen(self.kind, self.weights)
         return self
 
 
@@ -411,6 +462,8 @@ RECIPES = {
     "classic_masked": ("data/arrays/train", "balanced", "classic", "mask", "photo"),
     "classic_small": ("data/arrays/train", "balanced", "classic", "keep", "gan"),
 }
+# Extractors of assess that are pretrained networks which params.yaml can name elsewhere too
+NETWORKS = {"lite0": "tf_efficientnet_lite0", "dinov2": "vit_small_patch14_dinov2"}
 # What specialise_gan takes from the joint model with `init: joint`
 SHAPE = ("network", "z_dim", "G_channels", "D_channels", "G_conditioning", "D_conditioning", "spectral_norm")
 
@@ -505,6 +558,34 @@ class Params(Section):
                 "filter_synthetic.seed: expected none of train_extractor.seed, assess.seed, the next, and "
                 "train_classifier.seeds, so that no image is chosen by a classifier that judges it before or after, "
                 f"got {self.filter_synthetic.seed}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_eye_twice(self) -> Params:
+        """No GAN is judged, and none of its images chosen, by the network whose features chose its checkpoint."""
+        chooser = self.train_extractor
+        if chooser.weights is not None:
+            for name in self.assess.extractors:
+                if NETWORKS.get(name) == chooser.model:
+                    raise ValueError(
+                        f"assess.extractors: expected no {name} with train_extractor.model: {chooser.model}, whose "
+                        f"features choose the GANs' checkpoints, got {self.assess.extractors}; take it out, or set "
+                        "train_extractor.weights to null"
+                    )
+            judges: list[tuple[str, Judge]] = [("assess", self.assess)]
+            judges += [("filter_synthetic", self.filter_synthetic)] if self.filter_synthetic.enabled else []
+            for section, judge in judges:
+                if judge.weights is not None and judge.model == chooser.model:
+                    raise ValueError(
+                        f"{section}.model: expected another network than train_extractor.model, whose features choose "
+                        f"the GANs' checkpoints, got {judge.model} for both; set {section}.kind to scratch, or "
+                        "train_extractor.weights to null"
+                    )
+        if self.specialise_gan.init == "scratch" and "random" in self.assess.extractors:
+            raise ValueError(
+                "assess.extractors: expected no random with specialise_gan.init: scratch, whose checkpoints its "
+                f"features choose, got {self.assess.extractors}; take it out"
             )
         return self
 

@@ -11,10 +11,10 @@ import torch
 
 from pipeline import InputError
 from pipeline.features.backbones import weights_file
+from pipeline.features.extractors import check_extractors
 from pipeline.gan.architectures import build, check_freeze_D
 from pipeline.images.groups import find_groups_csv
 from pipeline.learn.classifier_model import check_classifier
-from pipeline.learn.extractors import check_extractors
 from pipeline.learn.sgan_networks import Discriminator, Generator
 from pipeline.params import SHAPE, Params, SpecialiseGan, TrainGan
 

@@ -49,7 +49,7 @@ class Stage:
         self.params = params
         self.rank = int(os.environ.get("RANK", "0"))  # torchrun's
         section = getattr(params, name, None)
-        self.section: dict[str, Any] = {} if section is None else section.model_dump()
+        self.section: dict[str, Any] = {} if section is None else section.model_dump(exclude_unset=True)
         self.pictures: list[tuple[Path, str]] = []
         self.metrics: dict[str, float] = {}
         self.execution: dict[str, dict[str, float]] = {}
@@ -105,18 +105,16 @@ class Stage:
         # Tracking is an observer: it is handed numbers and gives nothing back, so it cannot change an output,
         # and stages do not depend on its code. A new plot in the report retrains nothing.
         tracking = importlib.import_module("pipeline.report.tracking")
-        # The sentence is said inside, before tracking waits for its recorder.
+        # The sentence is said inside, before tracking says anything or waits.
         with tracking.stage_run(self.name, self.section, root=Path.cwd()) as self._run, _one_sentence(self.name):
             yield
             self._run.finals(self.metrics)
             for path, title in self.pictures:
                 self._run.picture(path, title)
             if self.execution:
-                tracking.log_execution(
-                    {**self.execution, self.name: self.metrics},
-                    root=Path.cwd(),
-                    pictures=[path for path, _ in self.pictures],
-                    params=self.params.model_dump(),
+                finals = {**self.execution, self.name: self.metrics}
+                self._run.execution(
+                    finals, [path for path, _ in self.pictures], self.params.model_dump(exclude_unset=True)
                 )
 
     @property

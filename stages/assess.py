@@ -6,12 +6,14 @@ from stages._entry import Stage, main
 def run(stage: Stage) -> None:
     import csv
     import json
+    from functools import partial
 
+    from pipeline.features.extractors import build_extractors
+    from pipeline.features.penultimate import penultimate_features
     from pipeline.images.manifest import groups_of
     from pipeline.images.store import load_store
-    from pipeline.learn.classifier import train_classifier
-    from pipeline.learn.extractors import build_extractors
-    from pipeline.learn.features import penultimate_features
+    from pipeline.learn.judge import train_judge
+    from pipeline.learn.probe import USUAL_STRENGTH
     from pipeline.learn.trained import predict
     from pipeline.measure.fidelity import fidelity_report
     from pipeline.measure.generator_faults import Side, generator_faults
@@ -20,26 +22,31 @@ def run(stage: Stage) -> None:
     classes = list(stage.params.classes)
     train, val, synthetic = (load_store(f"data/arrays/{name}", classes) for name in ("train", "val", "synthetic"))
     section = dict(stage.section)
-    seed, device = section.pop("seed"), stage.device
+    seed = section.pop("seed")
     of_extractors = {key: section.pop(key) for key in ("extractors", "inception_weights", "dinov2_weights")}
-    extractors = build_extractors(device=device, **of_extractors)
+    names = of_extractors["extractors"]
+    of_stage = {"device": stage.device, "looks_dir": stage.looks_dir}
+    extractors = build_extractors(**of_extractors, **of_stage)
+    of_stage |= {"state_dir": stage.state_dir}
+    section["strengths"] = [USUAL_STRENGTH]  # of a probe: val, which both judges are asked about, has chosen nothing
 
     # Two classifiers of the train split: the first gives the features, the second, of another seed, the judgement.
-    leaf, judge = train_classifier(train, val, seeds=[seed, seed + 1], device=device, report=stage.report, **section)
-    finals = {}
-    for name, extract in extractors.items():
-        of = {side: extract(leaf.model, store.images) for side, store in
-              [("train", train), ("val", val), ("synthetic", synthetic)]}  # fmt: skip
-        finals |= fidelity_report(
-            of["train"], train.labels, of["val"], val.labels, of["synthetic"], synthetic.labels,
-            classes, extractor=name, seed=seed,
-        )  # fmt: skip
-
-    # A third, with the judge's seed and steps but synthetic images alone, is asked about real ones.
-    (synthetic_only,) = train_classifier(
-        synthetic, val, seeds=[seed + 1], device=device, **section,
+    seeds = [seed, seed + 1] if "leaf" in names else [seed + 1]
+    *leaf, judge = train_judge(train, val, seeds=seeds, report=stage.report, **of_stage, **section)
+    if leaf:
+        extractors["leaf"] = partial(penultimate_features, leaf[0].model)
+    # Another, with the judge's recipe and seed but synthetic images alone, is asked about real ones.
+    (synthetic_only,) = train_judge(
+        synthetic, val, seeds=[seed + 1], method="synthetic", **of_stage, **section,
         report=lambda row, step: stage.report({f"cas/{name}": value for name, value in row.items()}, step),
     )  # fmt: skip
+
+    finals = {}
+    features = {name: [extractors[name](store.images) for store in (train, val, synthetic)] for name in names}
+    for name, of in features.items():
+        finals |= fidelity_report(
+            of[0], train.labels, of[1], val.labels, of[2], synthetic.labels, classes, extractor=name, seed=seed
+        )
     probabilities, on_val = (predict(judge.model, of.images) for of in (synthetic, val))
     finals |= label_agreement(probabilities, synthetic.labels, classes, probabilities_val=on_val, labels_val=val.labels)
     finals |= classification_accuracy_score(
@@ -47,9 +54,10 @@ def run(stage: Stage) -> None:
     )
     finals = {key: float(f"{value:.8g}") for key, value in finals.items()}  # a kernel distance may be 1e-7
     faults = generator_faults(
-        *(Side(of.images, of.labels, of.files, {"leaf": penultimate_features(leaf.model, of.images)},
+        *(Side(of.images, of.labels, of.files, {names[0]: seen},
                None if side == "synthetic" else groups_of(of, "data/split/manifest.csv", side))
-          for side, of in [("train", train), ("val", val), ("synthetic", synthetic)]),
+          for side, of, seen in zip(("train", "val", "synthetic"), (train, val, synthetic), features[names[0]],
+                                    strict=True)),
         classes, probabilities=probabilities, probabilities_val=on_val,
     )  # fmt: skip
     of_faults = {key: float(f"{value:.6g}") for key, value in faults.metrics.items()}

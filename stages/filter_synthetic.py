@@ -12,12 +12,11 @@ PLACES = (
 
 
 def run(stage: Stage) -> None:
+    from pipeline.features.penultimate import Opened
     from pipeline.gan.balanced_set import write_csv
     from pipeline.gan.filtered_set import write_filtered_set
     from pipeline.images.store import load_store
-    from pipeline.learn.classifier import train_classifier
-    from pipeline.learn.features import penultimate_features
-    from pipeline.learn.trained import predict
+    from pipeline.learn.judge import train_judge
     from pipeline.measure.acceptance import COLUMNS, Examined, Judge, acceptance_table, choose_thresholds, thumbnails
 
     section = dict(stage.section)
@@ -33,34 +32,36 @@ def run(stage: Stage) -> None:
     train, val = (load_store(f"data/arrays/{name}", classes) for name in ("train", "val"))
     rules, seed = section.pop("rules"), section.pop("seed")
     limits = {key: section.pop(key) for key in ("max_candidates_factor", "when_starving")}
-    # A teacher of its own: the extractor has chosen the GANs' checkpoints, so its likings are in the candidates
-    # already; and none of the classifiers that judge afterwards, those of `assess` and of the arms.
-    (teacher,) = train_classifier(
-        train, val, seeds=[seed], device=stage.device, report=stage.report, state_dir=stage.state_dir, **section
-    )
+    # A teacher of its own: the extractor has chosen the GANs' checkpoints, so its likings are in the candidates already
+    (teacher,) = train_judge(
+        train, val, seeds=[seed], device=stage.device, report=stage.report, state_dir=stage.state_dir,
+        looks_dir=stage.looks_dir, **section,
+    )  # fmt: skip
+    teacher.model.keeps = False  # of a probe: nobody asks again about a candidate
+    with Opened(teacher.model) as look:
 
-    def examine(images) -> Examined:
-        return Examined(predict(teacher.model, images), penultimate_features(teacher.model, images), thumbnails(images))
+        def examine(images) -> Examined:
+            features, probabilities = look(images)
+            return Examined(probabilities, features, thumbnails(images))
 
-    of_train, of_val = examine(train.images), examine(val.images)
-    thresholds = choose_thresholds(of_train, train.labels, of_val, val.labels, classes, rules)
-    judges, judged_val = {}, {}
-    for k, name in enumerate(classes):
-        own = {rule: by_class[name] for rule, by_class in thresholds.items()}
-        references = of_train.take(train.labels == k)
-        judge = Judge(k, references, own)
-        judges[name] = lambda images, judge=judge: judge(examine(images))
-        alone = {rule: own[rule] for rule in own if rule != "duplicates"}  # nobody accepts real images
-        judged_val[name] = Judge(k, references, alone)(of_val.take(val.labels == k))
+        of_train, of_val = examine(train.images), examine(val.images)
+        thresholds = choose_thresholds(of_train, train.labels, of_val, val.labels, classes, rules)
+        judges, judged_val = {}, {}
+        for k, name in enumerate(classes):
+            own = {rule: by_class[name] for rule, by_class in thresholds.items()}
+            references = of_train.take(train.labels == k)
+            judges[name] = Judge(k, references, own)
+            alone = {rule: own[rule] for rule in own if rule != "duplicates"}  # nobody accepts real images
+            judged_val[name] = Judge(k, references, alone)(of_val.take(val.labels == k))
 
-    generate = stage.params.generate
-    with stage.fresh(*PLACES) as folders:
-        judged = write_filtered_set(
-            train, "data/split/train", "models/gan/class", *folders, judges=judges, **limits,
-            target=generate.target, seed=generate.seed, truncation=generate.truncation, device=stage.device,
-        )  # fmt: skip
-        rows, figures = acceptance_table(judged, judged_val, thresholds)
-        write_csv(folders[-1] / "acceptance.csv", list(COLUMNS), ([row[key] for key in COLUMNS] for row in rows))
+        generate = stage.params.generate
+        with stage.fresh(*PLACES) as folders:
+            judged = write_filtered_set(
+                train, "data/split/train", "models/gan/class", *folders, examine=examine, judges=judges, **limits,
+                target=generate.target, seed=generate.seed, truncation=generate.truncation, device=stage.device,
+            )  # fmt: skip
+            rows, figures = acceptance_table(judged, judged_val, thresholds)
+            write_csv(folders[-1] / "acceptance.csv", list(COLUMNS), ([row[key] for key in COLUMNS] for row in rows))
     for name, seen in judged.items():
         if filled := sum(candidate.filled for candidate in seen):
             figures[f"filled/{name}"] = filled

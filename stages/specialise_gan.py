@@ -6,12 +6,12 @@ from stages._entry import Stage, main
 def run(stage: Stage) -> None:
     from functools import partial
 
+    from pipeline.features.penultimate import penultimate_features
+    from pipeline.features.random_features import random_extractor
+    from pipeline.features.saved import load_classifier
     from pipeline.gan.checkpoint import load_model
     from pipeline.gan.training_loop import train
     from pipeline.images.store import load_class
-    from pipeline.learn.features import penultimate_features
-    from pipeline.learn.random_features import random_extractor
-    from pipeline.learn.saved import load_classifier
     from pipeline.measure.checkpoint_score import CheckpointScorer
 
     name = stage.item

@@ -10,15 +10,15 @@ def run(stage: Stage) -> None:
     import numpy as np
 
     from pipeline import InputError
+    from pipeline.features.penultimate import penultimate_features
+    from pipeline.features.random_features import random_extractor
     from pipeline.gan.class_images import draw_class
     from pipeline.gan.training_loop import train
     from pipeline.images.demands import class_to_shrink
     from pipeline.images.mixing import add_images, shrink_class
     from pipeline.images.photos import enlarged
     from pipeline.images.store import load_store
-    from pipeline.learn.features import penultimate_features
     from pipeline.learn.predictions import write_results
-    from pipeline.learn.random_features import random_extractor
     from pipeline.learn.training_sets import train_on_each
     from pipeline.measure.checkpoint_score import CheckpointScorer
 

@@ -4,9 +4,9 @@ from stages._entry import Stage, main
 
 
 def run(stage: Stage) -> None:
+    from pipeline.features.saved import save_classifier
     from pipeline.images.store import load_store
     from pipeline.learn.classifier import train_classifier
-    from pipeline.learn.saved import save_classifier
 
     classes = list(stage.params.classes)
     train, val = (load_store(f"data/arrays/{name}", classes) for name in ("train", "val"))

@@ -13,11 +13,11 @@ def launch(stage: Stage) -> list[str] | None:
 def run(stage: Stage) -> None:
     from functools import partial
 
+    from pipeline.features.penultimate import penultimate_features
+    from pipeline.features.saved import load_classifier
     from pipeline.gan.distributed import process_group
     from pipeline.gan.training_loop import train
     from pipeline.images.store import load_class
-    from pipeline.learn.features import penultimate_features
-    from pipeline.learn.saved import load_classifier
     from pipeline.measure.checkpoint_score import CheckpointScorer
 
     classes = list(stage.params.classes)

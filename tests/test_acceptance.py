@@ -120,7 +120,7 @@ def test_the_teacher_s_rules_are_set_on_what_it_recognises(world):
     without = choose_thresholds(train, labels_train, mistaken, labels_val, CLASSES, {"confidence": 0.9})
     assert without["confidence"]["spots"].value == np.sort(wrong[:40, 0])[3]
     ignorant = val._replace(probabilities=val.probabilities[:, ::-1])
-    with pytest.raises(InputError, match=r"filter_synthetic\.steps: .* recognises none of 80 val images"):
+    with pytest.raises(InputError, match=r"filter_synthetic: .* recognises none of 80 val images"):
         choose_thresholds(train, labels_train, ignorant, labels_val, CLASSES, SHARES)
 
 

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from pipeline import InputError, resume
+from pipeline.features.penultimate import penultimate_features
 from pipeline.images.store import Store
 from pipeline.learn.batches import batch_rows
 from pipeline.learn.classifier import train_classifier
 from pipeline.learn.classifier_model import build_classifier
-from pipeline.learn.features import penultimate_features
 from pipeline.learn.metrics import evaluate_predictions
 from pipeline.learn.predictions import write_results
 from pipeline.learn.trained import BestOnVal, Trained, predict

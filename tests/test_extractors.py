@@ -12,11 +12,14 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline import InputError
+from pipeline.features import looks
+from pipeline.features.backbones import LITE0, read_weights
+from pipeline.features.extractors import EXTRACTORS, build_extractors
+from pipeline.features.penultimate import penultimate_features
 from pipeline.learn.classifier_model import build_classifier
-from pipeline.learn.extractors import EXTRACTORS, build_extractors
-from pipeline.learn.features import penultimate_features
 from pipeline.measure.fidelity import fidelity_report
-from pipeline.params import Assess
+from pipeline.params import NETWORKS, Assess
+from pipeline.report.fidelity_section import EXTRACTOR_WORDS
 
 NEEDS = {"inception": "torch_fidelity", "dinov2": "timm"}
 
@@ -24,12 +27,6 @@ NEEDS = {"inception": "torch_fidelity", "dinov2": "timm"}
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
     return np.random.default_rng(0).integers(256, size=(5, 48, 48, 3), dtype=np.uint8)
-
-
-@pytest.fixture(scope="module")
-def classifier() -> torch.nn.Module:
-    torch.manual_seed(0)
-    return build_classifier("resnet18", num_classes=3, weights=None, input_size=None, img_resolution=48).eval()
 
 
 def skip_without(name: str) -> None:
@@ -87,8 +84,8 @@ def files(tmp_path_factory) -> dict[str, Path]:
     return made
 
 
-def extract(name: str, path: Path | str, classifier: torch.nn.Module, images: np.ndarray) -> np.ndarray:
-    return build_extractors([name], **{f"{name}_weights": str(path)})[name](classifier, images)
+def extract(name: str, path: Path | str, images: np.ndarray) -> np.ndarray:
+    return build_extractors([name], **{f"{name}_weights": str(path)})[name](images)
 
 
 def test_params_know_the_same_names():
@@ -96,19 +93,47 @@ def test_params_know_the_same_names():
     assert list(allowed.__args__) == list(EXTRACTORS)
 
 
-def test_leaf_is_the_classifier_and_random_is_not(classifier, images):
-    extractors = build_extractors(["random", "leaf"])
-    assert list(extractors) == ["random", "leaf"]
-    leaf, other = (extractors[name](classifier, images) for name in ("leaf", "random"))
-    assert np.array_equal(leaf, penultimate_features(classifier, images))
-    assert leaf.shape == other.shape == (5, 512) and not np.allclose(leaf, other)
+def test_params_know_which_network_is_which():
+    named = {name: extractor.network for name, extractor in EXTRACTORS.items() if extractor.network}
+    assert named == NETWORKS
 
 
-def test_inception_is_torch_fidelitys(files, classifier, images):
+def test_every_extractor_has_words_on_the_page():
+    assert set(EXTRACTOR_WORDS) == set(EXTRACTORS)
+
+
+def test_leaf_is_the_stage_s_own_and_random_another_than_lite0(images):
+    extractors = build_extractors(["random", "leaf", "lite0"])
+    assert list(extractors) == ["random", "lite0"]
+    assert extractors["random"](images).shape == (5, 512) and extractors["lite0"](images).shape == (5, 1280)
+
+
+def test_lite0_sees_at_128_px_with_its_own_scale_what_a_probe_sees(images):
+    """Against timm's way: pixels of -1 to 1, the packaged weights, the pooled map."""
+    from timm import create_model
+
+    network = create_model(LITE0, pretrained=False, num_classes=0).eval()
+    network.load_state_dict(
+        {name: t for name, t in read_weights(LITE0, "packaged").items() if not name.startswith("classifier")}
+    )
+    pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float() / 255
+    pixels = torch.nn.functional.interpolate(pixels, (128, 128), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        theirs = network(2 * pixels - 1).numpy()
+    looks.Looks._kept.clear()
+    assert np.allclose(build_extractors(["lite0"])["lite0"](images), theirs, atol=1e-3)
+    (kept,) = looks.Looks._kept.values()
+    probe = build_classifier(LITE0, num_classes=3, weights="packaged", input_size=128, img_resolution=48).eval()
+    same = looks.Looks.of(probe, LITE0, "packaged", 128, device="cpu", state_dir=None)
+    assert same.rows is kept and len(kept) == len(images)
+    assert np.allclose(penultimate_features(probe, images), theirs, atol=1e-3)
+
+
+def test_inception_is_torch_fidelitys(files, images):
     skip_without("inception")
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    ours = extract("inception", files["inception"], classifier, images)
+    ours = extract("inception", files["inception"], images)
     assert ours.shape == (5, 2048) and ours.dtype == np.float32
     assert ours.std(axis=0).max() > 0.01 * np.abs(ours).max() > 1e-3  # the images can be told apart
     theirs = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(files["inception"]))
@@ -130,7 +155,7 @@ class Images(torch.utils.data.Dataset):
 
 
 @pytest.mark.slow
-def test_from_images_to_the_figures_as_torch_fidelity_has_them(files, classifier):
+def test_from_images_to_the_figures_as_torch_fidelity_has_them(files):
     """Its whole way, on the same images and weights: what is said to be FID is FID."""
     skip_without("inception")
     from torch_fidelity import calculate_metrics
@@ -144,7 +169,7 @@ def test_from_images_to_the_figures_as_torch_fidelity_has_them(files, classifier
         fid=True, kid=True, kid_subset_size=10, kid_subsets=1,
         feature_extractor_weights_path=str(files["inception"]),
     )  # fmt: skip
-    features = [extract("inception", files["inception"], classifier, images) for images in (real, fake)]
+    features = [extract("inception", files["inception"], images) for images in (real, fake)]
     labels = np.zeros(10, dtype=int)
     ours = fidelity_report(
         features[0], labels, features[1], labels, features[1], labels, ["rust"], extractor="inception"
@@ -154,12 +179,12 @@ def test_from_images_to_the_figures_as_torch_fidelity_has_them(files, classifier
     assert ours["kid_inception"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
 
 
-def test_dinov2_sees_the_class_token_at_224_px(files, classifier, images):
+def test_dinov2_sees_the_class_token_at_224_px(files, images):
     """Against timm's own way: its model of that size, its loader, its statistics of the pixels."""
     skip_without("dinov2")
     import timm
 
-    ours = extract("dinov2", files["dinov2"], classifier, images)
+    ours = extract("dinov2", files["dinov2"], images)
     assert ours.shape == (5, 384) and ours.dtype == np.float32
     network = timm.create_model(
         "vit_small_patch14_dinov2", pretrained=True, pretrained_cfg_overlay={"file": str(files["dinov2"])},
@@ -174,19 +199,19 @@ def test_dinov2_sees_the_class_token_at_224_px(files, classifier, images):
     assert ours.std(axis=0).max() > 1e-3
 
 
-def test_safetensors_will_do(files, classifier, images, tmp_path):
+def test_safetensors_will_do(files, images, tmp_path):
     skip_without("dinov2")
     save_file({name: t.contiguous() for name, t in dinov2_state().items()}, tmp_path / "weights.safetensors")
-    ours = extract("dinov2", tmp_path / "weights.safetensors", classifier, images)
-    assert np.array_equal(ours, extract("dinov2", files["dinov2"], classifier, images))
+    ours = extract("dinov2", tmp_path / "weights.safetensors", images)
+    assert np.array_equal(ours, extract("dinov2", files["dinov2"], images))
 
 
 @pytest.mark.parametrize("name", NEEDS)
-def test_features_depend_on_the_image_alone_and_draw_nothing(name, files, classifier, images):
+def test_features_depend_on_the_image_alone_and_draw_nothing(name, files, images):
     skip_without(name)
     before = torch.get_rng_state()
     made = build_extractors([name], **{f"{name}_weights": str(files[name])})[name]
-    whole, alone = made(classifier, images), made(classifier, images[3:4])
+    whole, alone = made(images), made(images[3:4])
     assert np.abs(whole[3:4] - alone).max() < 1e-4 * np.abs(whole).max()
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -258,5 +283,5 @@ def test_a_missing_package_is_named(name, monkeypatch):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(InputError, match="leaf, random, inception, dinov2, found 'vgg'"):
+    with pytest.raises(InputError, match="lite0, leaf, random, inception, dinov2, found 'vgg'"):
         build_extractors(["leaf", "vgg"])

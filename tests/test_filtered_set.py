@@ -54,7 +54,14 @@ def made(tmp_path):
 
     def make(below="", judge=by_pixels, **changes):
         places = [tmp_path / below / place for place in PLACES]
-        settings = {"target": 20, "seed": 5, "truncation": 1.0, "max_candidates_factor": 10, **changes}
+        settings = {
+            "examine": lambda images: images,
+            "target": 20,
+            "seed": 5,
+            "truncation": 1.0,
+            "max_candidates_factor": 10,
+            **changes,
+        }
         judges = judge if isinstance(judge, dict) else dict.fromkeys(CLASSES, judge)
         return write_filtered_set(store, tmp_path / "real", tmp_path / "models", *places, judges=judges, **settings)
 

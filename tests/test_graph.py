@@ -104,7 +104,7 @@ def test_who_may_know_whom():
         "images": {"images"},
         "measure": {"measure"},
         "gan": {"gan", "images"},
-        "features": {"features"},
+        "features": {"features", "images"},
         "learn": {"learn", "features", "images"},
         "report": {"report", "measure"},
     }

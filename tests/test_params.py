@@ -114,6 +114,18 @@ def read(tmp_path):
         ("filter_synthetic/seed", 7, r"filter_synthetic\.seed: expected none of train_extractor\.seed.*got 7"),
         ("filter_synthetic/seed", 43, r"filter_synthetic\.seed: expected none of .*assess\.seed.*got 43"),
         ("filter_synthetic/seed", 2, r"filter_synthetic\.seed: expected none of .*train_classifier\.seeds.*got 2"),
+        (
+            "filter_synthetic/steps",
+            300,
+            r"filter_synthetic: expected no steps with kind: probe, on which it has no",
+        ),
+        ("filter_synthetic/views", KeyError, r"filter_synthetic: expected views with kind: probe, found none; add"),
+        ("filter_synthetic/weights", None, r"filter_synthetic: expected weights: pretrained .* kind: probe, got None"),
+        (
+            "filter_synthetic/kind",
+            "finetune",
+            r"filter_synthetic: expected steps, batch_size, .* kind: finetune",
+        ),
         ("filter_synthetic/rules/density", 1.5, r"filter_synthetic\.rules\.density: .*less than 1.*got 1\.5"),
         ("filter_synthetic/rules/confidense", 0.9, r"filter_synthetic\.rules\.confidense: not a known key"),
         (
@@ -229,7 +241,9 @@ def read(tmp_path):
         ("generate/target", "٣x", r"generate\.target"),
         ("train_sgan/img_resolution", 128, r"train_sgan\.img_resolution: expected 32 or 64, got 128"),
         ("sweep_mixture/ratios", [0.1, 0.10000001], r"sweep_mixture: expected ratios that differ"),
-        ("assess/extractors", ["leaf", "leaf"], r"assess\.extractors: expected each entry once"),
+        ("assess/extractors", ["leaf"], r"assess: expected no leaf in extractors with kind: probe, .*set kind"),
+        ("assess/lr", 0.05, r"assess: expected no lr with kind: probe"),
+        ("assess/extractors", ["random", "random"], r"assess\.extractors: expected each entry once"),
         ("assess/model", None, r"assess\.model: expected text, got None"),
     ],
 )
@@ -237,9 +251,39 @@ def test_a_wrong_value_is_one_sentence_with_its_key(said, path, value, expected)
     assert re.search(expected, said((path, value)))
 
 
+OF_A_TRAINING = {"steps": 100, "batch_size": 32, "optimiser": "sgd", "lr": 0.05, "weight_decay": 0.0005,
+                 "label_smoothing": 0.1, "eval_every": 25}  # fmt: skip
+
+
+def trained(section):
+    """Changes that make a section's judge one from scratch."""
+    changes = {"kind": "scratch", "weights": None, "views": KeyError} | OF_A_TRAINING
+    return [(f"{section}/{key}", value) for key, value in changes.items()]
+
+
+LITE0_CHOSE = [("train_extractor/model", "tf_efficientnet_lite0"), ("train_extractor/weights", "packaged")]
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
+        (
+            LITE0_CHOSE,
+            r"^assess\.extractors: expected no lite0 with train_extractor\.model: tf_efficientnet_lite0, whose .* "
+            r"choose the GANs' checkpoints, got \['lite0', 'random'\]; take it out, or set train_extractor\.w",
+        ),
+        (
+            [*LITE0_CHOSE, ("assess/extractors", ["random"])],
+            r"^assess\.model: expected another network than train_extractor\.model, .*; set assess\.kind to scratch",
+        ),
+        (
+            [*LITE0_CHOSE, *trained("assess"), ("assess/extractors", ["leaf"])],
+            r"^filter_synthetic\.model: expected another network than train_extractor\.model",
+        ),
+        (
+            [("specialise_gan/init", "scratch")],
+            r"^assess\.extractors: expected no random with specialise_gan\.init: scratch, .*; take it out\.$",
+        ),
         (
             [("specialise_gan/init", "scratch"), ("specialise_gan/freeze_D", 1)],
             r"specialise_gan: expected freeze_D of 0 with init: scratch",
@@ -275,7 +319,9 @@ def test_values_that_do_not_fit_together(said, changes, expected):
 @pytest.mark.parametrize(
     "changes",
     [
-        [("specialise_gan/init", "scratch"), ("train_gan/z_dim", 64)],
+        [("specialise_gan/init", "scratch"), ("train_gan/z_dim", 64), ("assess/extractors", ["lite0"])],
+        [*LITE0_CHOSE, *trained("assess"), *trained("filter_synthetic"), ("assess/extractors", ["leaf", "random"])],
+        [*LITE0_CHOSE, ("train_extractor/weights", None)],
         [("data/raw_dir", "data/raw/tea leaves/2024"), ("data/rendered", []), ("classes", ["a", "b"])],
         [("generate/target", "1.5x")],
         [("generate/target", 300)],
@@ -482,10 +528,11 @@ def _choices(section, key):
 
 def test_choices_and_constants_are_those_of_the_libraries():
     """`pipeline.params` cannot import them: it starts in a moment, and they load torch."""
+    from pipeline.features import extractors
     from pipeline.gan import architectures, augment, losses, networks, training_loop
     from pipeline.gan.distributed import LAUNCHERS
     from pipeline.images import background, sample, split, transforms
-    from pipeline.learn import batches, classifier, extractors, sgan_views
+    from pipeline.learn import batches, classifier, judge, sgan_views
     from pipeline.measure.acceptance import RULES
     from pipeline.measure.effects import EFFECTS
 
@@ -510,6 +557,7 @@ def test_choices_and_constants_are_those_of_the_libraries():
     ]:
         assert _choices(section, key) == sorted(known), key
     assert list(params.AcceptanceRules.model_fields) == list(RULES)
+    assert params.OF_A_TRAINING == judge.OF_A_TRAINING
     assert set(SHAPE) == set(architectures.SHAPE) - {"img_resolution", "transitional"}
     assert max(_choices(params.Split, "img_resolution")) == max(networks.RESOLUTIONS)
     for pair in [*EFFECTS.values(), *MATCHED_CONTROL.items()]:

@@ -13,6 +13,7 @@ from pipeline.params import load_params
 from pipeline.params_rules import check_with_libraries
 
 SCRATCH = {"weights": None, "input_size": None}
+UNSEEN = {"assess.weights": None}
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +42,15 @@ def test_the_shipped_ones_pass_quickly_and_leave_the_generator_alone(shipped, ro
     [
         ({"train_classifier.model": "resnet5"}, r"train_classifier\.model: .*found 'resnet5'; near it are resnet50"),
         ({"train_extractor.model": "vit_b_16"}, r"train_extractor\.model: .*64 px, found that 'vit_b_16' cannot"),
-        ({"assess.model": "inception_v3"}, r"assess\.model: .*64 px, found that 'inception_v3' cannot"),
-        ({"assess.model": "maxvit_t", "assess.input_size": 100}, r"assess\.model: .*'maxvit_t' cannot"),
-        ({"filter_synthetic.weights": "NONE_SUCH"}, r"filter_synthetic\.weights: .*IMAGENET1K_V1.*found 'NONE_SUCH'"),
+        (
+            {"assess.model": "inception_v3", "assess.weights": None},
+            r"assess\.model: .*64 px, found that 'inception_v3' cannot",
+        ),
+        (
+            {"assess.model": "maxvit_t", "assess.weights": None, "assess.input_size": 100},
+            r"assess\.model: .*'maxvit_t' cannot",
+        ),
+        ({"filter_synthetic.weights": "NONE_SUCH"}, r"filter_synthetic\.weights: .*'packaged'.*found 'NONE_SUCH'"),
         (
             {"train_classifier.weights": "weights/x.pth"},
             r"train_classifier\.weights: expected a file at .*weights/x\.pth",

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.features import looks
 from pipeline.features.backbones import create_network
 from pipeline.images.store import Store
-from pipeline.learn import looks, probe
+from pipeline.learn import probe
 from pipeline.learn.judge import train_judge
 from pipeline.learn.probe import STRENGTHS, train_probe
 from pipeline.learn.trained import predict

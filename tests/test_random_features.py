@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from pipeline.learn.features import penultimate_features
-from pipeline.learn.random_features import random_extractor
+from pipeline.features.penultimate import penultimate_features
+from pipeline.features.random_features import random_extractor
 from pipeline.measure.fidelity import squared_mmd
 
 

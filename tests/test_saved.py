@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipeline import InputError
+from pipeline.features.penultimate import penultimate_features
+from pipeline.features.saved import load_classifier, save_classifier
 from pipeline.learn.classifier_model import build_classifier
-from pipeline.learn.features import penultimate_features
-from pipeline.learn.saved import load_classifier, save_classifier
 from pipeline.learn.trained import predict
 
 CLASSES = ["healthy", "rust", "scab", "żółta_rdza"]
@@ -90,8 +90,8 @@ class Refuse(importlib.abc.MetaPathFinder):
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
 import numpy as np
-from pipeline.learn.features import penultimate_features
-from pipeline.learn.saved import load_classifier
+from pipeline.features.penultimate import penultimate_features
+from pipeline.features.saved import load_classifier
 print(penultimate_features(load_classifier(sys.argv[1], "cpu"), np.zeros((2, 40, 40, 3), np.uint8)).shape)
 """
     done = subprocess.run([sys.executable, "-c", code, saved], cwd=root, check=True, capture_output=True, text=True)

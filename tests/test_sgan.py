@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from pipeline import InputError, resume
+from pipeline.features.looks import Looks
+from pipeline.features.pixels import PixelInput
 from pipeline.images.store import Store
 from pipeline.images.transforms import build_policy
 from pipeline.learn import looks as looks_module
-from pipeline.learn.looks import Looks
 from pipeline.learn.predictions import write_results
 from pipeline.learn.probe import probe_labels
 from pipeline.learn.sgan import (
@@ -37,7 +38,7 @@ from pipeline.learn.sgan_networks import Discriminator, FeatureDiscriminator, Fe
 from pipeline.learn.sgan_spaces import Features, Pixels
 from pipeline.learn.sgan_tuning import Run, chosen_setting, next_run, write_tuning
 from pipeline.learn.sgan_views import VIEWS
-from pipeline.learn.trained import PixelInput, Trained, predict
+from pipeline.learn.trained import Trained, predict
 from pipeline.resume import Interrupted, TrainingState
 
 CLASSES = ["healthy", "rust", "scab"]

@@ -28,11 +28,11 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from pipeline import InputError
+from pipeline.features.saved import save_classifier
 from pipeline.gan.architectures import build
 from pipeline.gan.checkpoint import save_model
 from pipeline.images.store import write_store
 from pipeline.learn.classifier_model import build_classifier
-from pipeline.learn.saved import save_classifier
 from pipeline.resume import Interrupted
 from pipeline.stage_lock import running_stages
 from stages._entry import _one_sentence
@@ -54,7 +54,7 @@ SHRUNKEN = {
     "label_budgets": [2],
     "train_sgan": {"steps": 5, "eval_every": 3, "batch_size": 4, "seeds": [0, 1], "units": 4, "input_size": 32,
                    "augmented_views": 1},
-    "filter_synthetic": {"steps": 4, "eval_every": 4, "batch_size": 4, "max_candidates_factor": 2,
+    "filter_synthetic": {"input_size": None, "views": 12, "max_candidates_factor": 2,
                          "when_starving": "fill", "rules": {"agreement": False, "confidence": 0.9, "density": None}},
     "sweep_mixture": {"ratios": [1, 2]},
     "study_minority": {"class_name": "healthy", "total_kimg": 0.05},
@@ -127,7 +127,7 @@ CASES = {
             "results/filter",
             "results/metrics/filter_synthetic.json",
         ],
-        [(signal.SIGINT, 1), (signal.SIGKILL, 3)],  # in the teacher, and when it is trained
+        [(signal.SIGINT, 2), (signal.SIGKILL, 2)],  # as the teacher looks
     ),
     "sweep_mixture": Case(
         ["sweep_mixture"],

@@ -217,12 +217,12 @@ def test_a_killed_sweep_trains_no_finished_mixture_again(project, tmp_path, monk
 
 
 def test_images_taken_away_reach_neither_the_gan_nor_its_score_nor_the_classifiers(project, monkeypatch):
+    from pipeline.features import penultimate
     from pipeline.gan import training_loop
-    from pipeline.learn import features
 
     given: dict[str, list[np.ndarray]] = {"gan": [], "score": [], "classifiers": []}
     train_gan, train_one = training_loop.train, training_sets.train_judge
-    extract = features.penultimate_features
+    extract = penultimate.penultimate_features
     sets = []
 
     def watched_gan(images, classes, out_dir, **kwargs):
@@ -239,7 +239,7 @@ def test_images_taken_away_reach_neither_the_gan_nor_its_score_nor_the_classifie
         given["score"].append(images)
         return extract(model, images)
 
-    monkeypatch.setattr(features, "penultimate_features", watched_features)
+    monkeypatch.setattr(penultimate, "penultimate_features", watched_features)
     monkeypatch.setattr(training_loop, "train", watched_gan)
     monkeypatch.setattr(training_sets, "train_judge", watched_classifier)
     run(study_minority, "3")

@@ -26,7 +26,7 @@ SHRUNKEN = {
     "specialise_gan": {"total_kimg": 0.008, "preview_kimg": 0.008, "batch_size": 8, "G_channels": 4, "D_channels": 4},
     "train_extractor": {"steps": 2, "eval_every": 2, "batch_size": 8},
     "filter_synthetic": {"enabled": False},
-    "assess": {"steps": 2, "eval_every": 2, "batch_size": 8},
+    "assess": {"extractors": ["random"], "input_size": None, "views": 0},
     "train_classifier": {"input_size": 32, "views": 1, "seeds": [0, 1]},
     "second_judge": {"enabled": False},
     "train_sgan": {"steps": 2, "eval_every": 2, "batch_size": 8, "seeds": [0, 1]},

@@ -1,8 +1,8 @@
 """The synthetic set once more, of those candidates alone that a judge accepts: as many of each class as before.
 
 Candidate i of a class is the image that `balanced_set` draws for seed i. Candidates are judged in the order of
-their seeds, on this thread; a few batches ahead of it others draw. So neither the number of threads nor where the
-walk ends can change what is accepted.
+their seeds, on this thread; a few batches ahead of it others draw and look, a whole batch at a time. So neither the
+number of threads nor where the walk ends can change what is accepted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,9 +31,9 @@ from pipeline.images.store import Store
 
 EXAMPLES = 8  # rejected images of a class that are kept, the first ones, to be looked at
 
-# From the next candidates of a class, (N, H, W, 3) uint8, to one pair each: the rule that rejects it, or None, and
-# its scores by rule.
-ClassJudge = Callable[[np.ndarray], list[tuple[str | None, dict[str, float]]]]
+# From what is known of the next candidates of a class to one pair each: the rule that rejects it, or None, and its
+# scores by rule.
+ClassJudge = Callable[[Any], list[tuple[str | None, dict[str, float]]]]
 
 
 class Candidate(NamedTuple):
@@ -64,6 +64,7 @@ def write_filtered_set(
     augmented_store: str | Path,
     log_dir: str | Path,
     *,
+    examine: Callable[[np.ndarray], Any],
     judges: dict[str, ClassJudge],
     target: str | int,
     seed: int,
@@ -86,7 +87,9 @@ def write_filtered_set(
         filtered_store: The pixels of `filtered_dir` as an array store.
         augmented_store: The pixels of `augmented_dir` as an array store.
         log_dir: Gets `candidates.csv`, a row a candidate, and the first rejected as `rejected/<class>/<file>`.
-        judges: Class to what accepts or rejects; called with the candidates in order, `BATCH` or fewer at a time.
+        examine: From (N, H, W, 3) uint8 candidates, `BATCH` or fewer, to what a judge knows of them; called by several
+            threads at a time, and of more candidates than are judged.
+        judges: Class to what accepts or rejects; called with what was found of the candidates, in order.
         target: Images a class, see `images_per_class`.
         seed: Of the latents.
         truncation: Factor on z.
@@ -129,8 +132,8 @@ def write_filtered_set(
                 seen = judged[name] = []
                 accepted = rejected = 0
                 with parametrize.cached():  # see balanced_set
-                    for first, images, logits in _in_order(pool, sampler, limit, ahead=2 * workers):
-                        verdicts = judges[name](images)
+                    for first, images, logits, found in _in_order(pool, sampler, examine, limit, ahead=2 * workers):
+                        verdicts = judges[name](found)
                         kept = []
                         for i, (rule, scores) in enumerate(verdicts):
                             if accepted + len(kept) == count:
@@ -165,23 +168,28 @@ def write_filtered_set(
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, sampler: Sampler, limit: int, *, ahead: int
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The first `limit` images in batches: (index of the first, images, logits); `ahead` batches are in work."""
+    pool: ThreadPoolExecutor,
+    sampler: Sampler,
+    examine: Callable[[np.ndarray], Any],
+    limit: int,
+    *,
+    ahead: int,
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, Any]]:
+    """The first `limit` images in batches: (index of the first, images, logits, found); `ahead` are in work."""
 
-    def work(batch: int) -> tuple[np.ndarray, np.ndarray]:
+    def work(batch: int) -> tuple[np.ndarray, np.ndarray, Any]:
         images = sampler.draw(batch)
-        return images, sampler.score(images)
+        own = images[: limit - batch * BATCH]
+        return own, sampler.score(images)[: len(own)], examine(own)
 
     batches = -(-limit // BATCH)
     waiting: deque[Future] = deque(pool.submit(work, batch) for batch in range(min(ahead, batches)))
     try:
         for batch in range(batches):
-            images, logits = waiting.popleft().result()
+            images, logits, found = waiting.popleft().result()
             if batch + ahead < batches:
                 waiting.append(pool.submit(work, batch + ahead))
-            first = batch * BATCH
-            yield first, images[: limit - first], logits[: limit - first]
+            yield batch * BATCH, images, logits, found
     finally:
         for future in waiting:
             future.cancel()

@@ -18,12 +18,13 @@ from torch import nn
 from tqdm import tqdm
 
 from pipeline import InputError
+from pipeline.features.pixels import to_pixels
 from pipeline.images.store import Store
 from pipeline.images.transforms import build_policy
 from pipeline.learn.batches import batch_rows, check_stores
 from pipeline.learn.classifier_model import build_classifier
 from pipeline.learn.device import reproducible, seed_layers
-from pipeline.learn.trained import BestOnVal, Trained, from_state, to_pixels, to_state
+from pipeline.learn.trained import BestOnVal, Trained, from_state, to_state
 from pipeline.resume import TrainingState, fingerprint
 
 # name in params.yaml -> function of (parameters, lr, weight decay)

@@ -16,7 +16,7 @@ from pipeline.features.backbones import (
     scale_of,
     weights_file,
 )
-from pipeline.learn.trained import PixelInput
+from pipeline.features.pixels import PixelInput
 
 BN_MOMENTUM = 0.1
 

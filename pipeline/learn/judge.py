@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.images.store import Store
 from pipeline.learn.classifier import train_classifier
-from pipeline.learn.probe import train_probe
+from pipeline.learn.probe import STRENGTHS, train_probe
 from pipeline.learn.trained import Trained
 
 # Of the settings those that a probe, which is fitted and not trained, knows nothing of
@@ -20,7 +21,8 @@ def train_judge(
     val: Store,
     *,
     kind: str,
-    views: int,
+    views: int = 0,
+    strengths: Sequence[float] = STRENGTHS,
     state_dir: str | Path | None = None,
     looks_dir: str | Path | None = None,
     **settings: Any,
@@ -32,13 +34,14 @@ def train_judge(
         val: Real images to choose the checkpoint or the strength on.
         kind: `scratch`, weights drawn anew; `finetune`, pretrained weights trained on, batch norm's statistics as they
             are; `probe`, a frozen pretrained network and a logistic regression on its features.
-        views: See `train_probe`.
+        views: Of a probe, see `train_probe`.
+        strengths: The same.
         state_dir: Where a killed training goes on from, see `train_classifier`.
         looks_dir: See `train_probe`, which needs no more than this to go on.
-        settings: Further arguments of `train_classifier`.
+        settings: Further arguments of `train_classifier`, or of `train_probe`, which passes over those of a training.
     """
     if kind == "probe":
-        of_it = {key: value for key, value in settings.items() if key not in OF_A_TRAINING}
-        return train_probe(train, val, views=views, looks_dir=looks_dir, **of_it)
+        own = {key: value for key, value in settings.items() if key not in OF_A_TRAINING}
+        return train_probe(train, val, views=views, strengths=strengths, looks_dir=looks_dir, **own)
     tuned = {"freeze_norms": True, "head_rate": HEAD_RATE} if kind == "finetune" else {}
     return train_classifier(train, val, state_dir=state_dir, **tuned, **settings)

@@ -7,7 +7,7 @@ the regression is chosen on val.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import InputError
+from pipeline.features.looks import Looks
 from pipeline.images.store import Store
 from pipeline.learn.batches import check_stores
 from pipeline.learn.classifier_model import build_classifier
 from pipeline.learn.device import reproducible, seed_layers
-from pipeline.learn.looks import Looks
 from pipeline.learn.metrics import evaluate_predictions
 from pipeline.learn.trained import Trained, log_loss
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of scikit-learn: the inverse of the penalty on standardised features
+USUAL_STRENGTH = 1e-2  # where val is to choose nothing: the best or next to it on both sets of bench/judges
 MOST_ITERATIONS = 2000
 TOLERANCE = 1e-4  # a hundredth of it moves no third digit of macro-F1, for three times the time
 
@@ -41,7 +42,7 @@ class Probe(nn.Module):
 
     def __init__(self, looks: Looks, weight: np.ndarray, bias: np.ndarray, device: str) -> None:
         super().__init__()
-        self.looks = looks
+        self.looks, self.keeps = looks, True  # what it was shown, for the next who shows it
         self.last = nn.Linear(weight.shape[1], len(weight), dtype=torch.float64, device=device)
         with torch.no_grad():
             self.last.weight.copy_(torch.from_numpy(weight))
@@ -49,7 +50,7 @@ class Probe(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits."""
-        features = self.looks.at(pixels.permute(0, 2, 3, 1).cpu().numpy())
+        features = self.looks.at(pixels.permute(0, 2, 3, 1).cpu().numpy(), keep=self.keeps)
         return self.last(torch.from_numpy(features).to(self.last.weight))
 
 
@@ -68,6 +69,7 @@ def train_probe(
     report: Callable[[dict[str, float], int], None] | None = None,
     looks_dir: str | Path | None = None,
     method: str = "",
+    strengths: Sequence[float] = STRENGTHS,
 ) -> list[Trained]:
     """Fit one probe a seed; of each, the strength with the best macro-F1 on val is kept.
 
@@ -84,12 +86,13 @@ def train_probe(
         sampling: natural, or balanced: classes weigh the same.
         augment: Name of a policy of `images/transforms.py`.
         device: cpu or cuda.
-        report: Called with the figures of a strength and its place in STRENGTHS, from 1.
+        report: Called with the figures of a strength and its place in `strengths`, from 1.
         looks_dir: Where features are kept for the next set, stage or run; None: in memory alone.
         method: Name of this set among several in one stage; "": it is the only one.
+        strengths: To choose from; of a single one val chooses nothing, and what is said of val is said of strangers.
 
     Returns:
-        One `Trained` a seed, in the order of `seeds`; `step` is the place of the strength in STRENGTHS, and no
+        One `Trained` a seed, in the order of `seeds`; `step` is the place of the strength in `strengths`, and no
         optimiser made a step.
 
     Raises:
@@ -97,7 +100,14 @@ def train_probe(
     """
     network = {"model": model, "weights": weights, "input_size": input_size, "device": device}
     looks = frozen_looks(train, **network, looks_dir=looks_dir, name=method)
-    recipe = {"sampling": sampling, "augment": augment, "device": device, "report": report, "method": method}
+    recipe = {
+        "sampling": sampling,
+        "augment": augment,
+        "device": device,
+        "report": report,
+        "method": method,
+        "strengths": strengths,
+    }
     return fit_probes(train, val, looks=looks, seeds=seeds, views=views, **recipe)
 
 
@@ -169,6 +179,7 @@ def fit_probes(
     device: str = "cpu",
     report: Callable[[dict[str, float], int], None] | None = None,
     method: str = "",
+    strengths: Sequence[float] = STRENGTHS,
 ) -> list[Trained]:
     """`train_probe` by a network that is there already."""
     check_stores(train, val)
@@ -184,7 +195,7 @@ def fit_probes(
             features = np.concatenate([plain, *(turns if augment != "none" else [])])
             target = np.tile(train.labels, len(features) // len(plain))
             history, best = [], None
-            for step, strength in enumerate(STRENGTHS, 1):
+            for step, strength in enumerate(strengths, 1):
                 weight, bias = _regression(features, target, num_classes, strength, balanced=balanced)
                 of_train, probabilities = (_softmax(x @ weight.T + bias) for x in (features, of_val))
                 row = {"step": step, "train_loss": log_loss(target, of_train)}

@@ -30,11 +30,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from pipeline.features.looks import Looks
 from pipeline.images.seeding import numpy_rng, torch_generator
 from pipeline.images.store import Store
 from pipeline.learn.batches import check_stores
 from pipeline.learn.device import reproducible, seed_layers
-from pipeline.learn.looks import Looks
 from pipeline.learn.sgan_losses import consistency_loss, feature_matching_loss, labelled_loss, unlabelled_loss
 from pipeline.learn.sgan_spaces import Features, Pixels
 from pipeline.learn.sgan_tuning import Run, Tried, chosen_setting, next_run

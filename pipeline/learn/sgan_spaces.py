@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.features.looks import Looks
+from pipeline.features.pixels import PixelInput, to_pixels
 from pipeline.images.seeding import numpy_rng
 from pipeline.images.store import Store
 from pipeline.images.transforms import Policy, build_policy
-from pipeline.learn.looks import Looks
 from pipeline.learn.sgan_networks import Discriminator, FeatureDiscriminator, FeatureGenerator, Generator
 from pipeline.learn.sgan_views import VIEWS, View
-from pipeline.learn.trained import PixelInput, to_pixels
 
 FLIPS = {"vertical": 2, "horizontal": 3}  # name in params.yaml -> dim of (B, 3, R, R) that is turned round
 

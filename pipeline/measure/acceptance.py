@@ -9,8 +9,8 @@ few val images for such a rank takes the threshold of all classes together. Wher
 that rest on the classifier too are set on those val images that it recognises, and their share is of such images:
 the others' scores would let through whatever agrees at all.
 
-The classifier's checkpoint was chosen on the same val images, so they score a little too well and the thresholds
-that rest on it are a little too strict.
+The classifier's checkpoint or strength was chosen on the same val images, so they score a little too well and the
+thresholds that rest on it are a little too strict.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Examined(NamedTuple):
     """Images as the rules see them.
 
     Attributes:
-        probabilities: (N, K) of the classifier of train.
-        features: (N, D) of the same classifier.
+        probabilities: (N, K) of the classifier of train, the teacher.
+        features: (N, D) of the same, before its last layer.
         thumbnails: (N, T), see `thumbnails`.
     """
 
@@ -195,8 +195,9 @@ def choose_thresholds(
     recognised = [v.take(SCORES["agreement"](v, v, k) > 0) for k, v in enumerate(of_val)]
     if rules.get("agreement") and not sum(len(v.features) for v in recognised):
         raise InputError(
-            f"filter_synthetic.steps: expected a teacher that recognises real images, got one that recognises none of "
-            f"{len(labels_val)} val images; raise it, or set filter_synthetic.rules.agreement to false."
+            f"filter_synthetic: expected a teacher that recognises real images, got one that recognises none of "
+            f"{len(labels_val)} val images; choose another kind, model or input_size (or more steps of one that is "
+            "trained), or set filter_synthetic.rules.agreement to false."
         )
     chosen: dict[str, dict[str, Threshold]] = {}
     for rule in RULES:

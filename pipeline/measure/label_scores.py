@@ -49,14 +49,15 @@ def classification_accuracy_score(
 ) -> dict[str, float]:
     """What a classifier that has seen synthetic images alone knows of real ones.
 
-    Both classifiers chose their checkpoint on the val images that they are asked about here, so both figures
-    are a little high; the comparison is fair, and the arms' figures on test are the ones to quote.
+    Where both classifiers chose their checkpoint on the val images that they are asked about here, both figures are a
+    little high; probes of a fixed strength choose nothing. Either way the comparison is fair, and the arms' figures on
+    test are the ones to quote.
 
     Args:
         probabilities: (V, K) on val, of the classifier trained on the synthetic images.
         labels: (V,) index into `classes`.
         classes: K names.
-        probabilities_real: (V, K) on val, of the same classifier, steps and seed trained on real train images.
+        probabilities_real: (V, K) on val, of a classifier of the same recipe and seed trained on real train images.
 
     Returns:
         `cas`, the mean over classes of `cas/<class>`, the share of the class's val images that are recognised

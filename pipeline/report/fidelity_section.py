@@ -12,6 +12,7 @@ from pipeline.measure.fidelity import MIN_VAL_IMAGES, frechet_name
 from pipeline.report.html import fill
 
 EXTRACTOR_WORDS = {
+    "lite0": "a network pretrained on ImageNet photographs (EfficientNet-Lite0), which has seen no leaf of yours",
     "leaf": "a classifier trained on your train images, which looks at what tells your classes apart",
     "random": "a network that was never trained, which looks at colour and texture and knows no classes",
     "inception": "Inception of 2015, trained on a million everyday photos, the one that “FID” means",
@@ -166,8 +167,9 @@ SECTION = """
 <p class="note">Share of images given their own label; the row of all classes is the mean of the classes. First column
 (classification accuracy score): high only if synthetic leaves show what tells real ones apart. Second (label
 agreement): high if each looks like its class, also when all of a class look the same. Third: what real leaves manage,
-the mark for both. “Real” to ask are the val images, on which these classifiers also chose their checkpoint: good
-for comparing, a little high in themselves. Of 25 images such a share is uncertain by up to ±20 points, of 100 by
+the mark for both. “Real” to ask are the val images. A probe has not seen them; a classifier that was trained step by
+step chose its checkpoint on them, so that its figures are good for comparing and a little high in themselves.
+Of 25 images such a share is uncertain by up to ±20 points, of 100 by
 ±10.</p>
 {% endif %}
 {% if tables %}

@@ -62,9 +62,9 @@ rule.</figcaption></figure>
 {% endif %}
 <h3>What to keep in mind</h3>
 <p class="note">Thresholds come from val, never from test, and from train only where train is what
-images are compared with. The teacher's own checkpoint was chosen on that same val, so real leaves it has not seen would
-pass a little less often than stated. A filter keeps what a classifier recognises already: it can throw out bad images,
-but also the rare and valid ones, and it adds no information that the train images do not hold.</p>
+images are compared with. The teacher's own checkpoint or strength was chosen on that same val, so real leaves it has
+not seen would pass a little less often than stated. A filter keeps what a classifier recognises already: it can throw
+out bad images, but also the rare and valid ones, and it adds no information that the train images do not hold.</p>
 {% endif %}
 </section>
 """

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from pipeline.report.plots import MUTED, STYLE, _save, _short
 
+SPACES = {"pixel": "by pixels", "leaf": "by a leaf classifier", "lite0": "by a pretrained network"}
 SYNTHETIC, HELD_OUT, ALARM = "#e69f00", "#0072b2", "#a32a1c"
 
 
@@ -37,7 +38,7 @@ def draw_copy_scores(path: str | Path, distances: Sequence[Mapping[str, str]]) -
                 shares = np.histogram(np.clip(scores, 0, 1), edges)[0] / max(len(scores), 1)
                 ax.stairs(shares, edges, fill=fill, color=color, alpha=0.55 if fill else 1, linewidth=1.6, label=label)
             ax.grid(axis="x", visible=False)
-            ax.set_title({"pixel": "by pixels", "leaf": "by a leaf classifier"}.get(space, f"by {space}"))
+            ax.set_title(SPACES.get(space, f"by {space}"))
             ax.set_xlabel("copy score: ← copy · as far as others →")
             ax.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
             ax.legend(loc="upper left", fontsize=8.5)

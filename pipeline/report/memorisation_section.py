@@ -15,7 +15,9 @@ from pipeline.report.html import fill, inline
 HELD_OUT = "memorisation/held_out_"
 SPACE_WORDS = {
     "pixel": "by pixels, shifts, mirroring and quarter turns undone",
+    "lite0": "by a network pretrained on ImageNet photographs",
     "leaf": "by a classifier trained on your train images",
+    "random": "by a network that was never trained",
 }
 
 

@@ -1,10 +1,14 @@
 """MLflow: a run a stage, and one parent run per pipeline execution that holds every stage's final metrics.
 
-MLflow never runs inside a stage. `stage_run` starts a small process of its own, the recorder, which owns
-every MLflow call, and feeds it JSON lines through a pipe. So the stage pays neither for MLflow's import (1 to
-3 s, which now overlap with the stage's work) nor for a slow server, MLflow cannot touch the stage's random
-state, and when the stage dies by any signal, SIGKILL included, the pipe ends and the recorder marks the run
-KILLED.
+MLflow never runs inside a stage. A stage writes what it has to tell into a file of its own, its journal, and one small
+process, the uploader, sends what journals hold and then deletes them. The stage that finds no uploader at work starts
+one; it stays for as long as stages, or the `dvc` above them, may have more to tell. So a stage pays neither for the
+import of MLflow nor for a slow server, MLflow cannot touch its random state, and what cannot be sent now waits on the
+disk: the next execution sends it, or `leafsynth sync`. A stage that died by any signal, SIGKILL included, has left a
+journal without an end, whose run the uploader marks KILLED.
+
+All that an uploader knows stands in the journals and in MLflow, where a run is found by its journal's name. So one that
+was killed is replaced by another, which sends again whatever is not deleted: MLflow drops a point that it has.
 
 What is one execution (its stages share a parent run):
   `DVC_EXP_NAME` where set (`dvc exp run`), else the `dvc` process above the stage (`dvc repro`),
@@ -18,7 +22,8 @@ Names: curves are called what `history.csv` calls them, so that arms overlay in 
 `metric_name(stage, metric)` on the stage's run and on the parent alike. The stage's duration is `seconds`,
 here only, because an output that held it would change from run to run.
 
-Tracking never fails a stage: what goes wrong is one sentence on stderr that begins with "MLflow:".
+Tracking never fails a stage: what goes wrong is one sentence on stderr that begins with "MLflow:", said once an
+execution.
 """
 
 from __future__ import annotations
@@ -28,25 +33,29 @@ import hashlib
 import json
 import math
 import os
-import queue
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
 
 EXPERIMENT = "leafsynth"
+DEFAULT_STORE = "mlflow.db"
+JOURNALS = Path(".state/mlflow")  # a folder a store
+POLL_SECONDS = 0.2  # how often the uploader looks into the journals
 FLUSH_SECONDS = 3.0  # curves reach MLflow this often, so that a long training can be watched
-PROBE_SECONDS = 3.0  # how long a server may take to answer the one question whether it is there
-DRAIN_SECONDS = 30.0  # how long a finished stage waits for the recorder
+RETRY_SECONDS = 30.0  # how often at the least the uploader tries a store that fails
+LINGER_SECONDS = 60.0  # how long it stays without any journal while a `dvc` lives, whose next stage may bring one
+OTHER_HOST_SECONDS = 86400.0  # a stage of another machine is taken for dead when it has been silent for so long
+WAIT_SECONDS = 30.0  # how long the last stage waits until all is sent
 BATCH = 1000  # MLflow's limit of metrics in one log_batch; params and tags: 100
 LONGEST_NAME = 250  # MLflow's limit of a metric's name
 
@@ -80,24 +89,30 @@ def _quietly(method: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
+# --- in the stage's process ---------------------------------------------------------------------------------
+
+
 class StageRun:
     """The MLflow run of one stage, as the stage sees it. Every method returns at once and none raises."""
 
-    def __init__(self, name: str, feed: _Feed) -> None:
+    def __init__(self, name: str, params: dict, root: Path) -> None:
         self._name = name
-        self._feed = feed
         self._left_out: set[str] = set()
+        self._file: int | None = None  # None: there is no journal, or it takes no more
+        self._files = 0
+        self._is_last = False
+        self._begin(params, root)
 
     @_quietly
     def report(self, metrics: dict[str, float], step: int) -> None:
         """Points of curves at a step. NaN and infinity are left out: MLflow stores 0 and 1.8e308 for them."""
-        self._feed.send("points", metrics=self._finite(metrics), step=int(step), time=_now_ms())
+        self._write("points", metrics=self._finite(metrics), step=int(step))
 
     @_quietly
     def finals(self, metrics: dict[str, float]) -> None:
         """Final metrics of the stage, keyed as in its metrics.json (without the stage)."""
         named = {metric_name(self._name, key): value for key, value in metrics.items()}
-        self._feed.send("points", metrics=self._finite(named), step=0, time=_now_ms())
+        self._write("points", metrics=self._finite(named), step=0)
 
     @_quietly
     def picture(self, path: Path, name: str | None = None) -> None:
@@ -107,24 +122,99 @@ class StageRun:
             path: The file.
             name: Its name in the run, folders allowed (`samples/000100.png`); None means the file's own.
         """
-        self._feed.send_file("picture", Path(path), name or Path(path).name)
+        self._copy("picture", Path(path), name or Path(path).name)
 
     @_quietly
-    def input_dataset(self, name: str, digest: str) -> None:
-        """A data set that the stage read, by DVC's digest (`<md5>` or `<md5>.dir`); nothing is loaded."""
-        self._feed.send("dataset", name=name, digest=digest)
+    def execution(self, finals: dict[str, dict[str, float]], pictures: Sequence[Path], params: dict) -> None:
+        """Put every stage's final metrics onto the execution's parent run, and end that run.
+
+        For the last stage. It is told the metrics of stages that DVC took from its cache too, so that two executions
+        compare in the UI whatever was re-run; the parent's tag `leafsynth.from_cache` lists them. A stage run by hand
+        makes a parent of its own.
+
+        Args:
+            finals: Stage name -> metric name without the stage -> value.
+            pictures: Files to look at.
+            params: All of params.yaml, or what of it should stand on the parent.
+        """
+        metrics = {metric_name(stage, key): value for stage, of in finals.items() for key, value in of.items()}
+        self._is_last = True
+        self._write("execution", stages=list(finals), metrics=self._finite(metrics), params=_flat(params))
+        for path in pictures:
+            self._copy("execution_picture", Path(path), Path(path).name)
 
     def _finite(self, metrics: dict[str, float]) -> dict[str, float]:
-        """Metrics by legal name, the ones that are no finite number left out with a note, once a name."""
-        kept = {}
-        for key, value in metrics.items():
-            number = _as_float(value)
-            if math.isfinite(number):
-                kept[_legal(key)] = number
-            elif key not in self._left_out:
-                self._left_out.add(key)
-                _note(f"{key} of {self._name} is {value}; such values are left out of the run.")
+        """Metrics by legal name; those that are no finite number are left out, with a note on the first."""
+        kept = {_legal(key): float(value) for key, value in metrics.items() if _is_finite(value)}
+        if left_out := sorted(key for key, value in metrics.items() if not _is_finite(value)):
+            if not self._left_out.issuperset(left_out):
+                _note(f"{len(left_out)} metrics of {self._name} are no finite numbers and left out, as {left_out[0]}.")
+            self._left_out.update(left_out)
         return kept
+
+    @_quietly
+    def _begin(self, params: dict, root: Path) -> None:
+        anchor = Path(os.environ.get("DVC_ROOT") or root).resolve()
+        self._anchor, self._place = anchor, anchor / JOURNALS / _store()
+        name = _legal(self._name).replace("/", "_")
+        self._journal = self._place / f"{time.time_ns()}-{os.getpid()}-{name}.jsonl"  # in the order of starting
+        execution = _execution(anchor)
+        self._execution = None if execution is None else execution["leafsynth.execution"]
+        self._place.mkdir(parents=True, exist_ok=True)
+        partial = self._journal.with_suffix(".partial")
+        try:
+            self._file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._write(
+                "start",
+                name=self._name,
+                params=_flat(params),
+                process=_process_tags(os.getpid()),
+                execution=execution,
+                experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT,
+                commit=_commit(anchor),
+            )
+            os.replace(partial, self._journal)  # the uploader never meets one without a beginning
+        except OSError:
+            self._file = None
+            raise
+        _start_uploader(anchor, self._place)
+
+    def _write(self, kind: str, **message: Any) -> None:
+        if self._file is None:
+            return
+        line = json.dumps({"kind": kind, "time": _now_ms(), **message}, default=str).encode() + b"\n"
+        try:
+            if os.write(self._file, line) < len(line):
+                raise OSError("the disk is full")
+        except OSError:
+            self._file = None  # what follows half a line could not be read
+            raise
+
+    def _copy(self, kind: str, path: Path, name: str) -> None:
+        if self._file is None:
+            return
+        copy = _files_of(self._journal) / str(self._files) / _legal(name)  # numbered: the same name may come again
+        self._files += 1
+        copy.parent.mkdir(parents=True)
+        shutil.copyfile(path, copy)
+        self._write(kind, path=str(copy.relative_to(self._place)), name=_legal(name))
+
+    @_quietly
+    def _end(self, status: str, seconds: float) -> None:
+        self._write("end", status=status, seconds=seconds)
+        if self._file is None:
+            return
+        os.close(self._file)
+        self._file = None
+        why = _complaint(self._place, "trouble")
+        if status == "FINISHED" and (self._is_last or self._execution is None):
+            # No stage comes behind this one, in whose time the uploader could work
+            why = _wait(self._journal.exists, self._anchor, self._place, WAIT_SECONDS)
+        why = why or _complaint(self._place, "refused")
+        this, said = self._execution or self._journal.stem, self._place / "said"
+        if why and not (said.exists() and said.read_text(encoding="utf-8") == this):
+            said.write_text(this, encoding="utf-8")
+            _note(why)
 
 
 @contextmanager
@@ -139,149 +229,58 @@ def stage_run(name: str, params: dict, *, root: Path) -> Iterator[StageRun]:
         params: Its section of params.yaml; nested keys are joined with dots.
         root: The repository, where `mlflow.db` lies unless `DVC_ROOT` or `MLFLOW_TRACKING_URI` say otherwise.
     """
-    global _active
     begun = time.monotonic()
-    feed = _Feed(name, params, root)
-    outer, _active = _active, feed
+    run = StageRun(name, params, root)
     status = "FINISHED"
     try:
-        yield StageRun(name, feed)
+        yield run
     except BaseException as error:
         status = _status_of(error)
         raise
     finally:
-        _active = outer
-        feed.close(status, time.monotonic() - begun)
+        run._end(status, time.monotonic() - begun)
 
 
-def log_execution(
-    finals: dict[str, dict[str, float]],
-    *,
-    root: Path,
-    pictures: Sequence[Path] = (),
-    params: dict | None = None,
-) -> None:
-    """Put every stage's final metrics onto the execution's parent run, and end that run.
-
-    Called by the last stage, within its `stage_run` or not. It is told the metrics of stages that DVC took
-    from its cache too, so that two executions compare in the UI whatever was re-run; the parent's tag
-    `leafsynth.from_cache` lists them. A stage run by hand makes a parent of its own.
+def sync(root: Path) -> tuple[int, int, str]:
+    """Send what journals hold, but for what stages at work have yet to say.
 
     Args:
-        finals: Stage name -> metric name without the stage -> value.
-        root: As in `stage_run`.
-        pictures: Files to look at.
-        params: All of params.yaml, or what of it should stand on the parent.
+        root: The repository.
+
+    Returns:
+        How many runs were sent, how many wait, and why, or None where the stages are at work.
     """
-    feed = _active or _Feed(None, {}, root)
-    _send_execution(feed, finals, pictures, params or {})
-    if feed is not _active:
-        feed.close("FINISHED", None)
+    root = root.resolve()
+    place = root / JOURNALS / _store()
+    found = _journals(place)
+    (place / "trouble").unlink(missing_ok=True)  # it may be over
+    why = _wait(lambda: any(not _Journal(path).lives() for path in _journals(place)), root, place, math.inf)
+    left = _journals(place)
+    return len(set(found) - set(left)), len(left), why
 
 
-# --- in the stage's process ---------------------------------------------------------------------------------
+def _wait(waits: Callable[[], bool], anchor: Path, place: Path, seconds: float) -> str | None:
+    """Let an uploader work as long as something waits; None, or why it still does."""
+    deadline, started = time.monotonic() + seconds, None
+    while waits():
+        if (why := _complaint(place, "trouble")) is not None:
+            return why
+        if started is None:
+            started = _start_uploader(anchor, place)  # None: there is one
+        elif started.poll() is not None and not _is_uploading(place) and waits():
+            return f"the uploader has ended, as {place / 'log'} may tell; `leafsynth sync` starts another."
+        if time.monotonic() > deadline:
+            return f"still sending after {seconds:.0f} s; if that is cut off, `leafsynth sync` sends the rest."
+        time.sleep(0.1)
+    return None
 
 
-class _Feed:
-    """The stage's end of the pipe to the recorder. A thread writes, so that the stage never waits for it."""
-
-    def __init__(self, name: str | None, params: dict, root: Path) -> None:
-        self._queue: queue.SimpleQueue[dict | None] = queue.SimpleQueue()
-        self._spool: Path | None = None
-        self._files = 0
-        self._process: subprocess.Popen | None = None
-        self._start(name, params, root)
-
-    @_quietly
-    def _start(self, name: str | None, params: dict, root: Path) -> None:
-        anchor = Path(os.environ.get("DVC_ROOT") or root).resolve()
-        start = {
-            "name": name,
-            "params": _flat(params),
-            "anchor": str(anchor),
-            "time": _now_ms(),
-            "process": _process_tags(os.getpid()),
-            "execution": _execution(anchor),
-        }
-        code = "import sys; sys.path.insert(0, sys.argv[1]); import pipeline.report.tracking as t; t._record()"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code, str(Path(__file__).resolve().parents[2])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            cwd=anchor,  # a relative sqlite:///… and MLflow's ./mlruns belong here
-            env=_recorder_environment(),
-            start_new_session=True,  # Ctrl-C is for the stage; the recorder learns of it through the pipe
-        )
-        self._writer = threading.Thread(target=self._write, daemon=True, name="mlflow-feed")
-        self._writer.start()
-        self.send("start", **start)
-
-    @_quietly
-    def send(self, kind: str, **message: Any) -> None:
-        if self._process is not None:
-            self._queue.put({"kind": kind, **message})
-
-    @_quietly
-    def send_file(self, kind: str, path: Path, name: str) -> None:
-        if self._process is None:
-            return
-        if self._spool is None:
-            self._spool = Path(tempfile.mkdtemp(prefix="leafsynth-mlflow-"))
-        name = _legal(name)
-        copy = self._spool / str(self._files) / name  # numbered: the same name may come again before it is logged
-        self._files += 1
-        copy.parent.mkdir(parents=True)
-        shutil.copyfile(path, copy)
-        self.send(kind, path=str(copy), name=name, spool=str(self._spool))
-
-    @_quietly
-    def close(self, status: str, seconds: float | None) -> None:
-        if self._process is None:
-            return
-        self.send("end", status=status, seconds=seconds)
-        self._queue.put(None)
-        deadline = time.monotonic() + DRAIN_SECONDS
-        self._writer.join(DRAIN_SECONDS)
-        try:
-            code = self._process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            _note(f"still busy after {DRAIN_SECONDS:.0f} s; it is left to finish on its own.")
-            return
-        if self._spool is not None:
-            shutil.rmtree(self._spool, ignore_errors=True)
-        if code:
-            _note(f"the recorder ended with code {code}; this run is not wholly tracked.")
-
-    def _write(self) -> None:
-        """Thread: queue -> pipe. A recorder that gave up (server down) breaks the pipe: no news here."""
-        pipe = self._process.stdin
-        for message in iter(self._queue.get, None):
-            with suppress(OSError, TypeError, ValueError):
-                pipe.write(json.dumps(message, default=str).encode() + b"\n")
-                if self._queue.empty():
-                    pipe.flush()
-        with suppress(OSError):
-            pipe.close()
-
-
-_active: _Feed | None = None  # of the stage that runs in this process
-
-
-@_quietly
-def _send_execution(feed: _Feed, finals: dict[str, dict[str, float]], pictures: Sequence[Path], params: dict) -> None:
-    metrics, left_out = {}, []
-    for stage, values in finals.items():
-        for key, value in values.items():
-            name, number = metric_name(stage, key), _as_float(value)
-            if math.isfinite(number):
-                metrics[name] = number
-            else:
-                left_out.append(name)
-    if left_out:
-        _note(f"{len(left_out)} final metrics are no finite numbers and left out, the first {left_out[0]}.")
-    feed.send("execution", stages=list(finals), metrics=metrics, params=_flat(params), time=_now_ms())
-    for path in pictures:
-        feed.send_file("execution_picture", Path(path), Path(path).name)
+def _complaint(place: Path, name: str) -> str | None:
+    """What the uploader complains of: its `trouble` with the store, or what MLflow `refused`."""
+    try:
+        return (place / name).read_text(encoding="utf-8") or None
+    except FileNotFoundError:
+        return None
 
 
 def _status_of(error: BaseException) -> str:
@@ -295,26 +294,13 @@ def _status_of(error: BaseException) -> str:
     return "FAILED"
 
 
-def _recorder_environment() -> dict[str, str]:
-    env = {**PATIENCE, "MLFLOW_DISABLE_TELEMETRY": "true", **os.environ}
-    env.pop("MLFLOW_RUN_ID", None)  # it overrides the run that one asks for (mlflow #15713)
-    env["OMP_NUM_THREADS"] = env["OPENBLAS_NUM_THREADS"] = "1"  # no thread pools beside a training
-    return env
-
-
 def _execution(anchor: Path) -> dict[str, str] | None:
     """Tags of the pipeline execution that this stage belongs to, or None when it was run by hand."""
     process = _dvc_process()
     tags = _process_tags(process) if process else {}
     name = os.environ.get("DVC_EXP_NAME")
     if name:
-        identity = [
-            "exp",
-            name,
-            os.environ.get("DVC_EXP_BASELINE_REV", ""),
-            socket.gethostname(),
-            str(anchor),
-        ]
+        identity = ["exp", name, os.environ.get("DVC_EXP_BASELINE_REV", ""), socket.gethostname(), str(anchor)]
         tags["leafsynth.dvc_exp"] = name
     elif process:
         identity = ["dvc", *tags.values()]
@@ -343,68 +329,71 @@ def _dvc_process() -> int | None:
     return runner if "DVC_STAGE" in os.environ else None
 
 
-# --- in the recorder's process ------------------------------------------------------------------------------
+def _commit(anchor: Path) -> str | None:
+    """What is checked out, which MLflow shows as the run's version."""
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        git = subprocess.run(command, cwd=anchor, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return git.stdout.strip() if git.returncode == 0 else None
 
 
-def _record() -> None:
-    """The recorder: read messages until the pipe ends, log them, end the run."""
-    global _notes
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # it ends when the stage does
+def _start_uploader(anchor: Path, place: Path) -> subprocess.Popen | None:
+    """See that an uploader is at work; the one that had to be started.
+
+    The journal stands before this asks, and an uploader looks once more after it has let go of its lock: one of the
+    two sees the other. Of two that are started at once the second leaves.
+    """
+    if _is_uploading(place):
+        return None
+    for name in ("trouble", "refused"):  # of an earlier one
+        (place / name).unlink(missing_ok=True)
+    env = {**PATIENCE, "MLFLOW_DISABLE_TELEMETRY": "true", **os.environ}
+    env.pop("MLFLOW_RUN_ID", None)  # it overrides the run that one asks for (mlflow #15713)
+    env["OMP_NUM_THREADS"] = env["OPENBLAS_NUM_THREADS"] = "1"  # no thread pools beside a training
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from pipeline.report.tracking import _stay; _stay(sys.argv[2])"
+    log = os.open(place / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # MLflow's own may hold a password
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-c", code, str(Path(__file__).resolve().parents[2]), str(anchor)],
+            stdin=subprocess.DEVNULL,  # no pipe of the stage's, on whose end DVC would wait
+            stdout=log,
+            stderr=log,
+            cwd=anchor,  # a relative sqlite:///… and MLflow's ./mlruns belong here
+            env=env,
+            start_new_session=True,  # Ctrl-C is for the stage
+        )
+    finally:
+        os.close(log)
+
+
+def _is_uploading(place: Path) -> bool:
+    lock = FileLock(place / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+# --- in the uploader's process ------------------------------------------------------------------------------
+
+
+def _stay(anchor: str) -> None:
+    """The uploader: send until nobody is left who could have more to tell."""
+    for name in ("SIGTERM", "SIGHUP"):  # whoever stops everything wants to see how the stages ended
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    _notes = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the chatter of MLflow and alembic goes nowhere
-
-    stage = os.getppid()
-    inbox: queue.SimpleQueue[dict | None] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(inbox,), daemon=True).start()
-    start = inbox.get()
-    recorder = None if start is None else _recorder(start)
-    if recorder is not None:
-        recorder.follow(inbox, lambda: os.getppid() == stage)
-    # All is committed. Taking 1,600 modules apart would cost the waiting stage 0.8 s, and Python aborts when
-    # the thread still holds stdin.
-    os._exit(0)
-
-
-def _recorder(start: dict) -> _Recorder | None:
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{start['anchor']}/mlflow.db"
-    if not _reachable(uri):
-        _note(f"{uri} is not reachable; this run is not tracked.")
-        return None
-    try:
-        return _Recorder(uri, start)
-    except ImportError as error:
-        _note(f"{_one_line(error)}; this run is not tracked (pip install mlflow).")
-    except Exception as error:
-        _note(f"{uri}: {_one_line(error)}; this run is not tracked.")
-    return None
-
-
-def _read(inbox: queue.SimpleQueue[dict | None]) -> None:
-    """Thread: pipe -> queue, None at the end; a line cut off by a killed stage is dropped."""
-    for line in sys.stdin.buffer:
-        with suppress(ValueError):
-            inbox.put(json.loads(line))
-    inbox.put(None)
-
-
-def _import_client() -> type:
-    """MlflowClient, imported without the packages that only mlflow's models and data sets use.
-
-    mlflow-skinny promises to work without them, and it saves a third of the recorder's 2 s of processor time,
-    which every stage pays.
-    """
-    spared = ("numpy", "pandas", "scipy")
-    for name in spared:
-        sys.modules[name] = None  # type: ignore[assignment]  # `import numpy` now raises ImportError
-    try:
-        from mlflow.tracking import MlflowClient
-    except ImportError:
-        for name in [*spared, *(name for name in sys.modules if name.partition(".")[0] == "mlflow")]:
-            del sys.modules[name]
-        from mlflow.tracking import MlflowClient
-    return MlflowClient
+    place = Path(anchor) / JOURNALS / _store()
+    uploader = _Uploader(Path(anchor), place)
+    while _journals(place) and not uploader.failures:
+        try:
+            with FileLock(place / "lock", timeout=1):
+                uploader.work()
+        except Timeout:
+            return  # another is at work
 
 
 class _Point(NamedTuple):
@@ -414,173 +403,218 @@ class _Point(NamedTuple):
     step: int
 
 
-class _Recorder:
-    """Every MLflow call there is. Raises only while it is built; afterwards a failing call is a note."""
+class _Journal:
+    """A journal, and how far it is sent."""
 
-    def __init__(self, uri: str, start: dict) -> None:
-        from filelock import FileLock
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with open(path, "rb") as file:
+            line = file.readline()
+        self.start = _parsed(line)
+        self.end: dict | None = None
+        self.run: str | None = None
+        self.parent: str | None = None
+        self.closes_parent = False
+        self.points: list[_Point] = []
+        self.flushed = 0.0
+        self._offset = len(line)
 
-        MlflowClient = _import_client()
-        self._uri = uri
-        self._start = start
-        self._points: list[_Point] = []
-        self._spools: set[str] = set()
-        self._off = False
-        self._parent: str | None = None
-        self._run: str | None = None
-        self._closes_parent = False
+    def lives(self) -> bool:
+        """Whether its stage may write more."""
+        if self.start is None:
+            return False
+        process = self.start["process"]
+        if process["leafsynth.host"] != socket.gethostname():  # of a shared disk; or it was a container, now gone
+            return time.time() - self.path.stat().st_mtime < OTHER_HOST_SECONDS
+        return _lives(process)
 
-        mlruns = Path(start["anchor"]) / "mlruns"
-        mlruns.mkdir(exist_ok=True)
-        # Two processes that create the database at once crash, and would each create a parent run.
-        with FileLock(mlruns / ".lock", timeout=60):
-            self._client = MlflowClient(uri, registry_uri=uri)
-            self._experiment = self._find_or_create_experiment(mlruns)
-            execution = start["execution"]
-            if execution is not None:
-                self._parent = self._find_parent(execution["leafsynth.execution"])
-            if self._parent is None:  # a new execution begins
-                self._sweep()
-                if execution is not None:
-                    self._parent = self._create_parent(execution)
-        if start["name"] is not None:
-            self._run = self._create_stage_run(start)
+    def news(self) -> Iterator[dict]:
+        """What was written since; a message on which the caller fails comes again."""
+        with open(self.path, "rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):  # of a stage that writes it now, or was killed at it
+                    return
+                if message := _parsed(line):
+                    yield message
+                self._offset += len(line)
 
-    def follow(self, inbox: queue.SimpleQueue[dict | None], stage_lives: Callable[[], bool]) -> None:
-        """Log messages until the stage says how it ended, or is gone without a word: KILLED."""
-        end: dict = {"status": "KILLED", "seconds": None}
-        flushed = time.monotonic()
+
+def _parsed(line: bytes) -> dict | None:
+    with suppress(ValueError):
+        return json.loads(line)
+    return None
+
+
+class _Uploader:
+    """Every MLflow call there is.
+
+    Attributes:
+        failures: How many times in a row the store has failed.
+    """
+
+    def __init__(self, anchor: Path, place: Path) -> None:
+        self.failures = 0
+        self._anchor, self._place = anchor, place
+        self._uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{anchor}/{DEFAULT_STORE}"
+        self._client: Any = None
+        self._journals: dict[Path, _Journal] = {}
+        self._experiments: dict[str, str] = {}
+        self._executions: dict[str, dict[str, str]] = {}
+
+    def work(self) -> None:
+        """Send until all is sent, or cannot be, and nobody lives who could have more to tell."""
+        next_try, busy_at = 0.0, time.monotonic()
         while True:
-            try:
-                message = inbox.get(timeout=FLUSH_SECONDS)
-            except queue.Empty:
-                if not stage_lives():  # a forked worker may hold the pipe open after the stage's death
-                    break
-                message = {"kind": "nothing"}
-            if message is None:
-                break
-            if message["kind"] == "end":
-                end = message
-                break
-            self._try(self._handle, message)
-            if len(self._points) >= BATCH or time.monotonic() - flushed >= FLUSH_SECONDS:
-                self._try(self._flush)
-                flushed = time.monotonic()
-        if end["seconds"] is not None and self._run is not None:
-            self._points.append(_Point("seconds", end["seconds"], _now_ms(), 0))
-        self._try(self._flush)
-        self._try(self._end, end["status"])
-        for spool in self._spools:
-            shutil.rmtree(spool, ignore_errors=True)
+            now = time.monotonic()
+            dvc_lives = any(_lives(tags) for tags in self._executions.values())
+            if now >= next_try:
+                try:
+                    self._send_all()
+                    if self._journals:
+                        busy_at = now
+                    elif not dvc_lives or now - busy_at > LINGER_SECONDS:
+                        return self._end_parents()
+                    if self.failures:
+                        (self._place / "trouble").unlink(missing_ok=True)
+                    self.failures = 0
+                except Exception as error:
+                    self.failures += 1
+                    why = f"{self._uri}: {_one_line(error)}"
+                    self._complain("trouble", f"{why}; runs wait in {JOURNALS}, and `leafsynth sync` sends them.")
+                    next_try = now + min(RETRY_SECONDS, 2**self.failures)
+            if self.failures and not dvc_lives and not any(j.lives() for j in self._journals.values()):
+                return None
+            time.sleep(POLL_SECONDS)
+
+    def _complain(self, name: str, text: str) -> None:
+        """To whichever stage ends next, and says it; see `_complaint`."""
+        text = _without_password(text)
+        print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
+        with suppress(OSError):
+            (self._place / name).write_text(text, encoding="utf-8")
 
     def _try(self, call: Callable[..., None], *args: Any) -> None:
-        if self._off:
-            return
+        """What MLflow will never take is left out; after any other failure the same is tried again."""
         try:
             call(*args)
         except Exception as error:
-            self._off = not _reachable(self._uri)
-            what = "the rest of this run" if self._off else "this"
-            _note(f"{_one_line(error)}; {what} is not tracked.")
+            if getattr(error, "get_http_status_code", int)() not in (400, 404):
+                raise
+            self._complain("refused", f"{_one_line(error)}; this is not tracked.")
 
-    # messages
+    # journals
 
-    def _handle(self, message: dict) -> None:
+    def _send_all(self) -> None:
+        paths = _journals(self._place)
+        for path in paths:  # all of them before the first call: whose stages live is asked while the store fails
+            if path not in self._journals:
+                self._journals[path] = journal = _Journal(path)
+                if journal.start is not None and (execution := journal.start["execution"]) is not None:
+                    self._executions[execution["leafsynth.execution"]] = execution
+        for path in self._journals.keys() - set(paths):  # somebody cleared them away
+            del self._journals[path]
+        if paths and self._client is None:
+            from mlflow.tracking import MlflowClient
+
+            self._client = MlflowClient(self._uri, registry_uri=self._uri)
+        for path in paths:
+            self._send(self._journals[path])
+
+    def _send(self, journal: _Journal) -> None:
+        lives = journal.lives()  # asked before reading, so that nothing is written in between
+        if journal.start is not None:
+            if journal.run is None:
+                self._begin(journal, journal.start)
+            for message in journal.news():
+                self._take(journal, message)
+        if journal.end is not None or not lives:
+            self._end(journal)
+            journal.path.unlink(missing_ok=True)
+            shutil.rmtree(_files_of(journal.path), ignore_errors=True)
+            del self._journals[journal.path]
+        elif time.monotonic() - journal.flushed >= FLUSH_SECONDS:
+            self._flush(journal)
+
+    def _begin(self, journal: _Journal, start: dict) -> None:
+        """Find or create the run, and its parent's."""
+        if start["execution"] is not None:
+            journal.parent = self._parent(start, start["execution"])
+        tags = {
+            **start["process"],
+            "leafsynth.role": "stage",
+            "leafsynth.stage": start["name"],
+            "leafsynth.journal": journal.path.stem,
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.name": f"stages/{start['name'].partition('@')[0]}.py",
+        }
+        if journal.parent is not None:
+            tags["mlflow.parentRunId"] = journal.parent
+        journal.run = self._find_or_create("leafsynth.journal", tags, start, start["name"])
+        self._try(self._log_params, journal.run, start["params"])
+
+    def _take(self, journal: _Journal, message: dict) -> None:
         kind = message["kind"]
         if kind == "points":
             points = message["metrics"].items()
-            self._points += [_Point(key, value, message["time"], message["step"]) for key, value in points]
+            journal.points += [_Point(key, value, message["time"], message["step"]) for key, value in points]
+            if len(journal.points) >= BATCH:
+                self._flush(journal)
         elif kind == "picture":
-            self._log_picture(self._run, message)
-        elif kind == "execution_picture":
-            self._log_picture(self._parent, message)
-        elif kind == "dataset":
-            self._log_dataset(message)
+            self._try(self._log_picture, journal.run, message)
         elif kind == "execution":
-            self._log_execution(message)
+            self._log_execution(journal, message)
+        elif kind == "execution_picture":
+            self._try(self._log_picture, journal.parent, message)
+        elif kind == "end":
+            journal.end = message
 
-    def _flush(self) -> None:
-        points, self._points = self._points, []
-        self._log_points(self._run, points)
+    def _flush(self, journal: _Journal) -> None:
+        self._try(self._log_points, journal.run, journal.points)
+        journal.points, journal.flushed = [], time.monotonic()
 
-    def _log_points(self, run: str | None, points: list[_Point]) -> None:
-        from mlflow.entities import Metric
-
-        for first in range(0, len(points) if run else 0, BATCH):
-            self._client.log_batch(run, metrics=[Metric(*point) for point in points[first : first + BATCH]])
-
-    def _log_picture(self, run: str | None, message: dict) -> None:
-        self._spools.add(message["spool"])
-        if run is not None:
-            folder = message["name"].rpartition("/")[0]
-            self._client.log_artifact(run, message["path"], folder or None)
-        Path(message["path"]).unlink()
-
-    def _log_dataset(self, message: dict) -> None:
-        from mlflow.entities import Dataset, DatasetInput
-
-        # What mlflow.data.MetaDataset makes, without its import.
-        dataset = Dataset(message["name"], message["digest"][:36], "dvc", json.dumps({"uri": message["name"]}))
-        self._client.log_inputs(self._run, [DatasetInput(dataset)])
-
-    def _log_execution(self, message: dict) -> None:
-        if self._parent is None:
-            self._parent = self._create_parent(self._start["process"])
-        self._closes_parent = True
-        self._log_params(self._parent, message["params"])
-        points = [_Point(key, value, message["time"], 0) for key, value in message["metrics"].items()]
-        self._log_points(self._parent, points)
-        ran = {run.data.tags.get("leafsynth.stage") for run in self._children(self._parent)}
-        cached = [stage for stage in message["stages"] if stage not in ran]
-        self._client.set_tag(self._parent, "leafsynth.from_cache", " ".join(cached)[:5000])
-
-    def _end(self, status: str) -> None:
-        if self._run is not None:
-            self._client.set_terminated(self._run, status)
+    def _end(self, journal: _Journal) -> None:
+        if journal.run is None:
+            why = f"{journal.path.name}: expected the journal of a stage, found something else"
+            return self._complain("refused", f"{why}; this is not tracked.")
+        # A stage that died is taken to have died at its last word.
+        end = journal.end or {"status": "KILLED", "time": int(journal.path.stat().st_mtime * 1000)}
+        if "seconds" in end:
+            journal.points.append(_Point("seconds", end["seconds"], end["time"], 0))
+        self._flush(journal)
+        self._try(self._client.set_terminated, journal.run, end["status"], end["time"])
         # A stage that failed is the end of the execution: DVC runs nothing that depends on it.
-        if self._parent is not None and (self._closes_parent or status != "FINISHED"):
-            self._client.set_terminated(self._parent, status)
+        if journal.parent is not None and (journal.closes_parent or end["status"] != "FINISHED"):
+            self._try(self._client.set_terminated, journal.parent, end["status"], end["time"])
+        return None
 
     # runs
 
-    def _find_or_create_experiment(self, mlruns: Path) -> str:
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-        experiment = self._client.get_experiment_by_name(name)
-        if experiment is None:
-            # A server knows where its artifacts go; a local store is told, because its default is relative.
-            remote = self._uri.startswith(("http", "databricks"))
-            try:
-                return self._client.create_experiment(name, None if remote else mlruns.as_uri())
-            except Exception:  # somebody on another machine was quicker
-                experiment = self._client.get_experiment_by_name(name)
-                if experiment is None:
-                    raise
-        return experiment.experiment_id
+    def _experiment(self, name: str) -> str:
+        if name not in self._experiments:
+            found = self._client.get_experiment_by_name(name)
+            if found is not None:
+                self._experiments[name] = found.experiment_id
+            else:
+                # A server knows where its artifacts go; a local store is told, because its default is relative.
+                remote = self._uri.startswith(("http", "databricks"))
+                place = None if remote else (self._anchor / "mlruns").as_uri()
+                self._experiments[name] = self._client.create_experiment(name, place)
+        return self._experiments[name]
 
-    def _find_parent(self, execution: str) -> str | None:
-        found = self._search(f"tags.`leafsynth.execution` = '{execution}' and tags.`leafsynth.role` = 'pipeline'")
-        return found[0].info.run_id if found else None
+    def _parent(self, start: dict, execution: dict[str, str]) -> str:
+        begun = time.strftime("pipeline %Y-%m-%d %H:%M:%S", time.localtime(start["time"] / 1000))
+        tags = {**execution, "leafsynth.role": "pipeline"}
+        return self._find_or_create("leafsynth.execution", tags, start, execution.get("leafsynth.dvc_exp") or begun)
 
-    def _create_parent(self, execution: dict[str, str]) -> str:
-        name = execution.get("leafsynth.dvc_exp") or time.strftime("pipeline %Y-%m-%d %H:%M:%S")
-        tags = {**execution, **self._commit(), "leafsynth.role": "pipeline"}
-        return self._client.create_run(self._experiment, self._start["time"], tags, name).info.run_id
-
-    def _create_stage_run(self, start: dict) -> str:
-        stage = start["name"].partition("@")[0]
-        tags = {
-            **start["process"],
-            **self._commit(),
-            "leafsynth.role": "stage",
-            "leafsynth.stage": start["name"],
-            "mlflow.source.type": "LOCAL",
-            "mlflow.source.name": f"stages/{stage}.py",
-        }
-        if self._parent is not None:
-            tags["mlflow.parentRunId"] = self._parent
-        run = self._client.create_run(self._experiment, start["time"], tags, start["name"]).info.run_id
-        self._try(self._log_params, run, start["params"])
-        return run
+    def _find_or_create(self, key: str, tags: dict[str, str], start: dict, name: str) -> str:
+        """The run that has the tag `key`, as an uploader before this one may have created it."""
+        experiment = self._experiment(start["experiment"])
+        if found := self._search(f"tags.`{key}` = '{tags[key]}'"):
+            return found[0].info.run_id
+        if start["commit"] is not None:
+            tags = {**tags, "mlflow.source.git.commit": start["commit"]}
+        return self._client.create_run(experiment, start["time"], tags, name).info.run_id
 
     def _log_params(self, run: str, params: dict[str, str]) -> None:
         from mlflow.entities import Param
@@ -590,80 +624,77 @@ class _Recorder:
         for first in range(0, len(new), 100):
             self._client.log_batch(run, params=new[first : first + 100])
 
-    def _sweep(self) -> None:
-        """End the runs that say RUNNING but whose process is gone (the whole machine went down, say)."""
-        running = self._search(f"attributes.status = 'RUNNING' and tags.`leafsynth.host` = '{socket.gethostname()}'")
-        dead = [run for run in running if not _lives(run.data.tags)]
-        # Stages first, because how a parent ended is seen on its stages.
-        for run in sorted(dead, key=lambda run: run.data.tags.get("leafsynth.role") == "pipeline"):
-            status = "KILLED"
-            if run.data.tags.get("leafsynth.role") == "pipeline":
-                stages = {child.info.status for child in self._children(run.info.run_id)}
-                status = next((s for s in ("FAILED", "KILLED", "RUNNING") if s in stages), "FINISHED")
-            if status != "RUNNING":
-                self._client.set_terminated(run.info.run_id, status)
+    def _log_points(self, run: str, points: list[_Point]) -> None:
+        from mlflow.entities import Metric
+
+        for first in range(0, len(points), BATCH):
+            self._client.log_batch(run, metrics=[Metric(*point) for point in points[first : first + BATCH]])
+
+    def _log_picture(self, run: str, message: dict) -> None:
+        path = self._place / message["path"]
+        if path.is_file():  # else it was sent before
+            self._client.log_artifact(run, str(path), message["name"].rpartition("/")[0] or None)
+
+    def _log_execution(self, journal: _Journal, message: dict) -> None:
+        if journal.parent is None:  # by hand
+            execution = {**journal.start["process"], "leafsynth.execution": journal.path.stem}
+            journal.parent = self._parent(journal.start, execution)
+        journal.closes_parent = True
+        self._try(self._log_params, journal.parent, message["params"])
+        points = [_Point(key, value, message["time"], 0) for key, value in message["metrics"].items()]
+        self._try(self._log_points, journal.parent, points)
+        ran = {run.data.tags.get("leafsynth.stage") for run in self._children(journal.parent)}
+        cached = [stage for stage in message["stages"] if stage not in ran]
+        self._client.set_tag(journal.parent, "leafsynth.from_cache", " ".join(cached)[:5000])
+
+    def _end_parents(self) -> None:
+        """End parents whose `dvc` is gone: it was asked for some stages only, or was killed with all the rest."""
+        if self._client is None:
+            return
+        here = f"tags.`leafsynth.role` = 'pipeline' and tags.`leafsynth.host` = '{socket.gethostname()}'"
+        for parent in self._search(f"attributes.status = 'RUNNING' and {here}"):
+            statuses = {child.info.status for child in self._children(parent.info.run_id)}
+            status = next((s for s in ("RUNNING", "FAILED", "KILLED") if s in statuses), "FINISHED")
+            if status != "RUNNING" and not _lives(parent.data.tags):
+                self._client.set_terminated(parent.info.run_id, status)
 
     def _children(self, parent: str) -> list:
         return self._search(f"tags.`mlflow.parentRunId` = '{parent}'")
 
     def _search(self, condition: str) -> list:
-        return list(self._client.search_runs([self._experiment], condition, max_results=1000))
-
-    def _commit(self) -> dict[str, str]:
-        """Tag with the commit that is checked out, which MLflow shows as the run's version."""
-        try:
-            command = ["git", "rev-parse", "HEAD"]
-            git = subprocess.run(command, cwd=self._start["anchor"], capture_output=True, text=True, timeout=5)
-        except (OSError, subprocess.TimeoutExpired):
-            return {}
-        return {"mlflow.source.git.commit": git.stdout.strip()} if git.returncode == 0 else {}
-
-
-def _reachable(uri: str) -> bool:
-    """Whether a server answers at all within `PROBE_SECONDS`; other stores are taken for reachable."""
-    if not uri.startswith(("http://", "https://")):
-        return True
-    import ssl
-    import urllib.error
-    import urllib.request
-
-    answers = []
-
-    def ask() -> None:
-        try:
-            urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=PROBE_SECONDS).close()
-        except urllib.error.HTTPError:
-            answers.append("401, 404: somebody is there")
-        except urllib.error.URLError as error:
-            if isinstance(error.reason, ssl.SSLError):
-                answers.append("a certificate that MLflow may be told to accept")
-        except (OSError, ValueError):
-            pass
-        else:
-            answers.append("healthy")
-
-    # In a thread, because the look-up of a name has no time limit.
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(PROBE_SECONDS + 0.5)
-    return bool(answers)
+        return list(self._client.search_runs(list(self._experiments.values()), condition, max_results=1000))
 
 
 # --- on both sides ------------------------------------------------------------------------------------------
 
 
-_notes: TextIO | None = None  # where notes go; None means stderr
-
-
 def _note(text: str) -> None:
     with suppress(OSError, ValueError, AttributeError):
-        print(f"MLflow: {_without_password(text)}", file=_notes or sys.stderr, flush=True)
+        print(f"MLflow: {_without_password(text)}", file=sys.stderr, flush=True)
+
+
+def _store() -> str:
+    """The folder of the store's journals, so that what was meant for a server does not end up on the disk."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    return re.sub(r"[^\w.-]+", "_", _without_password(uri))[-100:]
+
+
+def _journals(place: Path) -> list[Path]:
+    return sorted(place.glob("*.jsonl"))
+
+
+def _files_of(journal: Path) -> Path:
+    """Where the copies of a journal's pictures lie."""
+    return journal.with_suffix(".files")
 
 
 def _one_line(error: BaseException) -> str:
+    """What it began with: what SQLAlchemy or requests wrap around that is long and says little."""
+    while (within := error.__cause__ or error.__context__) is not None:
+        error = within
     lines = str(error).strip().splitlines()
     text = lines[0].rstrip(".") if lines else ""
-    return f"{type(error).__name__}: {text}"[:300]
+    return f"{type(error).__name__}: {text}"[:200]
 
 
 def _without_password(text: str) -> str:
@@ -674,11 +705,10 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def _as_float(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
+def _is_finite(value: Any) -> bool:
+    with suppress(TypeError, ValueError):
+        return math.isfinite(float(value))
+    return False
 
 
 def _legal(name: str) -> str:

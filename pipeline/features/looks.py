@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,9 +16,9 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
+from pipeline.features.penultimate import penultimate_features
+from pipeline.features.pixels import PREDICT_BATCH
 from pipeline.images.transforms import Policy, build_policy
-from pipeline.learn.features import penultimate_features
-from pipeline.learn.trained import PREDICT_BATCH
 from pipeline.resume import fingerprint
 
 MOST_BYTES = 2_000_000_000  # that are kept; beyond it the oldest go
@@ -39,8 +40,9 @@ class Looks:
         self.network, self.name = network.eval(), name
         last = [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
         state = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(f"{last}.")}
-        made = {"network": str(network), "device": str(next(network.parameters()).device)}
-        # By the weights, not by where they came from
+        shape = re.sub(r"out_features=\d+", "", str(network))  # nor has the number of classes
+        made = {"network": shape, "device": str(next(network.parameters()).device)}
+        # By the weights, not by where they came from; the last layer has no say
         self.key = fingerprint((np.atleast_1d(tensor.cpu().numpy()) for tensor in state.values()), made)
         self.folder = None if folder is None else Path(folder) / self.key
         if self.key not in self._kept:
@@ -48,9 +50,9 @@ class Looks:
             self._read()
         self.rows = self._kept[self.key]
 
-    def at(self, images: np.ndarray) -> np.ndarray:
-        """(N, H, W, 3) uint8 to (N, F) float32."""
-        return self._look(_digests(images), lambda i: images[i])
+    def at(self, images: np.ndarray, *, keep: bool = True) -> np.ndarray:
+        """(N, H, W, 3) uint8 to (N, F) float32; what is not to be kept is looked at again when it comes again."""
+        return self._look(_digests(images), lambda i: images[i], keep)
 
     def augmented(self, images: np.ndarray, augment: str, seed: int, view: int) -> np.ndarray:
         """A view of each image as a policy draws it: (N, H, W, 3) uint8 to (N, F) float32.
@@ -71,14 +73,14 @@ class Looks:
 
         digests = _digests(images)
         drawn = f"{augment}/{seed}/{view}".encode()
-        return self._look([hashlib.sha256(digest + drawn).digest() for digest in digests], draw)
+        return self._look([hashlib.sha256(digest + drawn).digest() for digest in digests], draw, True)
 
-    def _look(self, keys: Sequence[bytes], picture: Callable[[int], np.ndarray]) -> np.ndarray:
+    def _look(self, keys: Sequence[bytes], picture: Callable[[int], np.ndarray], keep: bool) -> np.ndarray:
         unseen = {key: i for i, key in reversed(list(enumerate(keys))) if key not in self.rows}
         waiting = sorted(unseen.values())
-        with tqdm(
-            total=len(waiting), unit="img", desc=f"looking {self.name}".strip(), disable=None if waiting else True
-        ) as bar:
+        known = {key: self.rows[key] for key in keys if key in self.rows}
+        quiet = True if len(waiting) <= PREDICT_BATCH else None
+        with tqdm(total=len(waiting), unit="img", desc=f"looking {self.name}".strip(), disable=quiet) as bar:
             for start in range(0, len(waiting), BLOCK):
                 fresh: dict[bytes, np.ndarray] = {}
                 block = waiting[start : start + BLOCK]
@@ -92,9 +94,11 @@ class Looks:
                         fresh |= {keys[i]: row for i, row in zip(rows, features, strict=True)}
                         bar.update(len(rows))
                 finally:  # Ctrl-C, SIGTERM: what was seen is not looked at again
-                    self._write(fresh)
-                self.rows |= fresh
-        return np.stack([self.rows[key] for key in keys])
+                    if keep:
+                        self._write(fresh)
+                        self.rows |= fresh
+                known |= fresh
+        return np.stack([known[key] for key in keys])
 
     def _read(self) -> None:
         for path in sorted(self.folder.glob("*.npz")) if self.folder is not None else []:

@@ -17,7 +17,7 @@ from torch import nn
 
 from pipeline import InputError
 from pipeline.features.backbones import create_network, scale_of
-from pipeline.learn.trained import PixelInput
+from pipeline.features.pixels import PixelInput
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 

@@ -10,8 +10,8 @@ import torch
 import torchvision
 from torch import nn
 
+from pipeline.features.pixels import PixelInput
 from pipeline.images.seeding import stream_state
-from pipeline.learn.trained import PixelInput
 
 SEED = 0  # for ever: another one is another measure
 
