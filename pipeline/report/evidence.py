@@ -123,7 +123,7 @@ def _minority(sources: Sources, setting: Setting) -> Finding | None:
 def _filtering(sources: Sources, setting: Setting) -> Finding | None:
     if sources.filter is None or sources.filtered is None:
         return None
-    drawn = draw_filter(setting.plots, sources.filter, sources.filtered)
+    drawn = draw_filter(setting.plots, sources.filter, sources.filtered, setting.classes)
     in_set = read_rows(Path(sources.filtered) / "manifest.csv")
     return Finding(
         filter_section(

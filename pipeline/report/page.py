@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from pipeline.measure.verdict import MIN_UNITS
 from pipeline.report.audit_section import Masked, audit_section
+from pipeline.report.class_labels import numbered
 from pipeline.report.fidelity_section import fidelity_section
 from pipeline.report.html import fill, inline
 from pipeline.report.plots import arm_color, arm_marker
@@ -113,6 +114,7 @@ def render(contents: Contents) -> str:
             pictures=contents.audit_pictures,
             masked=contents.masked,
         ),
+        numbered=numbered(contents.classes),
         color=lambda arm: arm_color(arm, names),
         marker=arm_marker,
         percent=lambda share: f"{share:.0%}",
