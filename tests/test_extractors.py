@@ -124,7 +124,7 @@ def test_lite0_sees_at_128_px_with_its_own_scale_what_a_probe_sees(images):
     assert np.allclose(build_extractors(["lite0"])["lite0"](images), theirs, atol=1e-3)
     (kept,) = looks.Looks._kept.values()
     probe = build_classifier(LITE0, num_classes=3, weights="packaged", input_size=128, img_resolution=48).eval()
-    same = looks.Looks.of(probe, LITE0, "packaged", 128, device="cpu", state_dir=None)
+    same = looks.Looks(probe)
     assert same.rows is kept and len(kept) == len(images)
     assert np.allclose(penultimate_features(probe, images), theirs, atol=1e-3)
 
