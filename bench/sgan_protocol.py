@@ -21,6 +21,12 @@ from bench.machine import describe
 from pipeline.images.seeding import numpy_rng
 from pipeline.images.store import Store
 
+# What `train_sgan` has in the space of pixels; what all spaces share is in params.yaml
+PIXELS: dict[str, Any] = {
+    "space": "pixels", "img_resolution": 32, "channels": 16, "views": "none", "flips": ["horizontal", "vertical"],
+    "tuning": [{"lr": 0.001, "dropout": 0.1, "input_noise": 0.0}, {"lr": 0.003, "dropout": 0.1, "input_noise": 0.1}],
+}  # fmt: skip
+SHARED = ("batch_size", "z_dim", "unlabelled_weight", "consistency_weight", "consistency_confidence")
 METHODS = ["sgan", "supervised", "supervised_classic", "sgan_classic", "consistency"]
 PAIRS = (
     ("sgan", "supervised"),  # with flips at most: the worth of the unlabelled images

@@ -3,8 +3,8 @@
     python -m bench.sgan_space --data PATH [--groups PATH/leaf_groups.csv]
 
 PATH holds one folder a class. 50 photos a class are train and 10 val, photos of one leaf on one side, and the rest is
-test; 5 and 10 a class are labelled, drawn anew with each seed. In both spaces SGAN and baselines have the settings that
-params.yaml holds for them; pixels, which learn from nothing, get more steps. Val chooses settings, checkpoints and the
+test; 5 and 10 a class are labelled, drawn anew with each seed. Networks of pixels, which start from nothing, get more
+steps. Val chooses settings, checkpoints and the
 space; test is for the record.
 """
 
@@ -21,6 +21,7 @@ import torch
 
 from bench.judges import read, split
 from bench.machine import describe
+from bench.sgan_protocol import PIXELS, SHARED
 from pipeline.images.store import Store
 from pipeline.learn.metrics import evaluate_predictions
 from pipeline.learn.probe import frozen_looks, probe_labels
@@ -32,15 +33,11 @@ BUDGETS = (5, 10)
 PHOTO, SMALL = 128, 64  # px: as the frozen network and as the pixels' networks are given them
 OF_A_SPACE: dict[str, dict[str, Any]] = {
     "features": {
+        "space": "features", "units": 64, "augmented_views": 4, "steps": 100, "eval_every": 20, "flips": [],
         "tuning": [{"lr": 0.001, "dropout": 0.5, "input_noise": 0.5},
                    {"lr": 0.003, "dropout": 0.5, "input_noise": 1.0}],
-        "steps": 100, "eval_every": 20, "flips": [],
     },
-    "pixels": {
-        "tuning": [{"lr": 0.001, "dropout": 0.1, "input_noise": 0.0},
-                   {"lr": 0.003, "dropout": 0.1, "input_noise": 0.1}],
-        "steps": 200, "eval_every": 40, "flips": ["horizontal", "vertical"],
-    },
+    "pixels": PIXELS | {"steps": 200, "eval_every": 40},
 }  # fmt: skip
 
 
@@ -71,31 +68,33 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    section = load_params("params.yaml").train_sgan.model_dump()
-    network = {key: section.pop(key) for key in ("model", "weights", "input_size")}
-    section["seeds"] = list(range(arguments.seeds))
+    params = load_params("params.yaml").train_sgan
+    network = params.model_dump(include={"model", "weights", "input_size"})
+    shared = params.model_dump(include=set(SHARED)) | {"seeds": list(range(arguments.seeds))}
     photos, small = (sides(arguments.data, arguments.groups, side) for side in (PHOTO, SMALL))
     looks = frozen_looks(photos["train"], **network)
     record: dict[str, Any] = {}
     for budget in BUDGETS:
         for space, own in OF_A_SPACE.items():
             of = photos if space == "features" else small
-            settings = section | own | {"space": space}
+            settings = shared | own
             began = time.process_time()
             result = train_sgan(of["train"], of["val"], label_budget=budget, looks=looks, **settings)
             scores, spent = figures(result.trained, of), time.process_time() - began
             if space == "features":
                 probes = probe_labels(photos["train"], photos["val"], rows=result.rows, looks=looks, augment="classic",
-                                      views=section["augmented_views"], method="probe")  # fmt: skip
+                                      views=own["augmented_views"], method="probe")  # fmt: skip
                 scores |= figures(probes, photos)
             record[f"{budget} labels, {space}"] = {"macro_f1": scores, "cpu_seconds": round(spent)}
             for method, score in scores.items():
                 means = ", ".join(f"{side} {np.mean(values):.3f}" for side, values in score.items())
                 print(f"{budget:2} labels  {space:8}  {method:18}  {means}", flush=True)
     if arguments.json:
-        about = {**describe("cpu"), "set": arguments.data.name, "seeds": section["seeds"], "network": network,
+        about = {**describe("cpu"), "set": arguments.data.name, "seeds": shared["seeds"], "network": network,
                  "images": {side: len(store.labels) for side, store in photos.items()}}  # fmt: skip
-        arguments.json.write_text(json.dumps({**about, "settings": OF_A_SPACE, "results": record}, indent=2) + "\n")
+        arguments.json.write_text(
+            json.dumps({**about, "settings": shared | OF_A_SPACE, "results": record}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.sgan_protocol import first_of_each_class, options, rows_of, run
+from bench.sgan_protocol import PIXELS, SHARED, first_of_each_class, options, rows_of, run
 from pipeline.images.split import split_images
 from pipeline.images.store import Store, load_store
 from pipeline.params import load_params
 
 LABELS = 10  # a class; val has as many
-CHANGES: dict[str, Any] = {"label_budget": LABELS, "steps": 600, "eval_every": 60}  # to params.yaml's train_sgan
+CHANGES: dict[str, Any] = {"label_budget": LABELS, "steps": 600, "eval_every": 60}
 
 
 def stores(data: Path, groups: str | None, tune: bool) -> tuple[Store, Store, Store]:
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--groups", help="CSV of file,group")
     arguments = parser.parse_args()
     sides = stores(arguments.data, arguments.groups, arguments.tune)
-    settings = load_params("params.yaml").train_sgan.model_dump(exclude={"seeds"}) | CHANGES
+    settings = load_params("params.yaml").train_sgan.model_dump(include=set(SHARED)) | PIXELS | CHANGES
     run(arguments, sides, settings, data=arguments.data.name, classes=sides[0].classes)
 
 

@@ -397,31 +397,43 @@ class SganSetting(Section):
     input_noise: Annotated[float, Field(ge=0, le=100)]
 
 
+# Which keys the SGAN has beside those of either space
+OF_FEATURES = ("units",)
+OF_PIXELS = ("img_resolution", "channels", "views")
+
+
 class TrainSgan(Section):
+    """With the keys that have an effect in its space and no others; `model` is the probe's too."""
+
     space: Literal["features", "pixels"]
     model: Text
     weights: Weights
     input_size: Annotated[int, Field(ge=16, le=2048)] | None
     augmented_views: Annotated[int, Field(ge=1, le=100)]
-    units: Length
+    units: Length = Field(default=None)
     seeds: Seeds
     tuning: Annotated[list[SganSetting], Field(min_length=1, max_length=50)]
     steps: Steps
     batch_size: Batch
     z_dim: Length
-    img_resolution: Literal[32, 64]
-    channels: Annotated[int, Field(ge=4, le=512)]
+    img_resolution: Literal[32, 64] = Field(default=None)
+    channels: Annotated[int, Field(ge=4, le=512)] = Field(default=None)
     unlabelled_weight: Weight
     consistency_weight: Weight
     consistency_confidence: Annotated[float, Field(ge=0, lt=1)]
-    views: Literal["none", "leaf"]
+    views: Literal["none", "leaf"] = Field(default=None)
     flips: Flips
     eval_every: Steps
 
     @model_validator(mode="after")
-    def _views_of_images(self) -> TrainSgan:
-        if self.space == "features" and self.views != "none":
-            raise ValueError(f"expected views: none with space: features, which holds no images, got {self.views}")
+    def _of_its_space(self) -> TrainSgan:
+        wanted, foreign = (OF_FEATURES, OF_PIXELS) if self.space == "features" else (OF_PIXELS, OF_FEATURES)
+        if lacking := [key for key in wanted if key not in self.model_fields_set]:
+            raise ValueError(f"expected {', '.join(lacking)} with space: {self.space}, found none; add what lacks")
+        if found := [key for key in foreign if key in self.model_fields_set]:
+            raise ValueError(
+                f"expected no {', '.join(found)} with space: {self.space}, where it has no effect; take it out"
+            )
         return self
 
 
@@ -616,7 +628,7 @@ class Params(Section):
                 "minority_counts: expected [] where train_gan's generator sees no label, since it cannot be asked for "
                 f"the one class, got {shown(self.minority_counts)}; set train_gan.G_conditioning or network"
             )
-        if self.train_sgan.img_resolution > self.split.img_resolution:
+        if self.train_sgan.space == "pixels" and self.train_sgan.img_resolution > self.split.img_resolution:
             raise ValueError(
                 f"train_sgan.img_resolution: expected at most split.img_resolution ({self.split.img_resolution}), "
                 f"since images are averaged down to it, got {self.train_sgan.img_resolution}"

@@ -85,6 +85,8 @@ def _check_gans(params: Params) -> None:
 
 def _check_sgan(params: Params) -> None:
     sgan = params.train_sgan
+    if sgan.space == "features":  # networks that fit any
+        return
     with torch.device("meta"):
         G = Generator(sgan.z_dim, sgan.img_resolution, channels=sgan.channels)
         D = Discriminator(len(params.classes), channels=sgan.channels, dropout=0.0, input_noise=0.0)

@@ -73,7 +73,7 @@ def run(stage: Stage) -> None:
                 train=by_file[1],
             ),
             no_rivals=[name for name, arm in stage.params.arms.items() if not arm.is_rival],
-            few_labels=stage.params.train_sgan.model_dump(),
+            few_labels=stage.params.train_sgan.model_dump(exclude_unset=True),
             is_rendered_sample=is_rendered_sample,
             computed_on=f"{in_words(computed_on)}, threads: {stage.params.threads}",
             **stage.section,

@@ -61,7 +61,7 @@ def test_the_figures_are_those_of_the_table(left):
         "accepted": 20, "agreement": 30, "confidence": 0, "density": 5, "copies": 0, "duplicates": 3,
     }  # fmt: skip
     assert real["rust"] == {"accepted": 7, "agreement": 1, "confidence": 0, "density": 0, "copies": 2}
-    pictures = draw_filter(left / "out", left, left / "filtered")
+    pictures = draw_filter(left / "out", left, left / "filtered", NAMES)
     html = filter_section(rows, shares=SHARES, **pictures)
     assert "<td>58</td>" in html and "34%" in html  # 20 of 58
     assert "7 of 10" in html and "1 of 3" in html
@@ -81,14 +81,14 @@ def test_a_teacher_that_does_not_know_a_class_is_said(left):
 def test_filtering_that_is_off_is_said(tmp_path):
     (tmp_path / "acceptance.csv").write_text(",".join(COLUMNS) + "\n")
     rows = read_rows(tmp_path / "acceptance.csv")
-    assert draw_filter(tmp_path, tmp_path, tmp_path) == {}
+    assert draw_filter(tmp_path, tmp_path, tmp_path, []) == {}
     html = filter_section(rows, shares=SHARES, funnel=None, examples=None)
     assert "switched off" in html and "<table" not in html
 
 
 def test_the_pictures_are_the_same_bytes_twice_and_show_the_images(left):
-    first = {k: path.read_bytes() for k, path in draw_filter(left / "one", left, left / "filtered").items()}
-    again = {k: path.read_bytes() for k, path in draw_filter(left / "two", left, left / "filtered").items()}
+    first = {k: path.read_bytes() for k, path in draw_filter(left / "one", left, left / "filtered", NAMES).items()}
+    again = {k: path.read_bytes() for k, path in draw_filter(left / "two", left, left / "filtered", NAMES).items()}
     assert first == again and set(first) == {"funnel", "examples"}
     pixels = np.asarray(Image.open(left / "one/filter_examples.png").convert("RGB")).reshape(-1, 3)
     shown = {tuple(p) for p in np.unique(pixels, axis=0)}

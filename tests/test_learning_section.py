@@ -70,7 +70,7 @@ def test_page_verdict_and_metrics_say_so(tmp_path):
     assert metrics["real/train_accuracy"] == pytest.approx(expected, abs=1e-6)
     assert metrics["real/train_accuracy"] == json.loads((out / "metrics.json").read_text())["real/train_accuracy"]
     lines = (out / "verdict.txt").read_text().splitlines()
-    assert lines[1].startswith(f"Short trainings: after 400 steps the network has {expected:.0%}")
+    assert lines[2].startswith(f"Short trainings: after 400 steps the network has {expected:.0%}")
     html = (out / "report.html").read_text()
     assert html.count("Short trainings") == 2  # beside the verdict, and above the curves
     assert f"<td>{expected:.0%}</td>" in html

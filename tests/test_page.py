@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import InputError
+from pipeline import MATCHED_CONTROL, InputError
 from pipeline.report.comparison import compare_predictions
+from pipeline.report.evidence import Sources
 from pipeline.report.table import format_table, read_rows, summary
 
 CLASSES = ["healthy", "rust", "blight", "rare"]
@@ -188,7 +189,7 @@ def test_everything_is_written_and_agrees(world):
     assert len(read_rows(out / "recall.csv")) == len(ARMS) * len(CLASSES)
 
     lines = (out / "verdict.txt").read_text().splitlines()
-    assert "54 test images, 3 seeds" in lines[0] and "`rare`" in lines[2] and "SGAN" in lines[-1]
+    assert "54 test images, 3 seeds" in lines[1] and "`rare`" in lines[3] and "SGAN" in lines[-1]
     pngs = {p.name for p in (out / "plots").iterdir()}
     assert pngs == {
         "arms.png",
@@ -234,11 +235,27 @@ def test_page_is_self_contained_and_escaped(world):
     sources = re.findall(r'src="([^"]{5})', html)
     assert len(sources) == 6 + len(ARMS) + 1 and set(sources) == {"data:"}
     assert "Real and &lt;synthetic&gt; leaves" in html and "<synthetic>" not in html
-    verdict = (world["out_dir"] / "verdict.txt").read_text().splitlines()[0]
+    verdict = (world["out_dir"] / "verdict.txt").read_text().splitlines()[1]
     assert re.sub(r"`([^`]*)`", r"<code>\1</code>", verdict).replace("'", "&#39;") in html
     assert "57%" in html and "16%" in html  # the shortcut's figures
     assert "<code>rare</code> (3)" in html  # left out of fidelity, and named
     assert "Only 20% of the synthetic images of <code>rust</code>" in html
+
+
+def test_what_to_do_stands_first_everywhere_and_follows_from_the_figures(world):
+    metrics = compare_predictions(**world | {"sources": Sources(judges=("probe", ""))})
+    plain, verdict = (world["out_dir"] / "verdict.txt").read_text().splitlines()[:2]
+    control = max(("real", "balanced", "classic"), key=lambda arm: metrics[f"{arm}/val/macro_f1"])
+    helps = metrics["verdict/helps"] == 1.0
+    (arm,) = re.findall(r"with arm `(\w+)`", verdict) if helps else [control]
+    assert f"pretrained classifier: {round(100 * metrics[f'{arm}/test/balanced_accuracy'])} of 100 right" in plain
+    assert plain.startswith("Train on" if helps else "Use the photos")
+    (candidate,) = re.findall(r"with arm `(\w+)`", verdict)
+    gain = metrics[f"{candidate}/test/balanced_accuracy_minus_{MATCHED_CONTROL[candidate]}_upper"]
+    assert f"{abs(round(100 * gain))}" in plain.partition("alike.")[2]
+    html = (world["out_dir"] / "report.html").read_text()
+    assert f'<p class="lead">{plain}</p>' in html and html.index(plain) < html.index("macro-F1")
+    assert " ".join(summary(world["out_dir"]).split()).startswith(plain)
 
 
 def test_rendered_sample_is_called_one(world):
@@ -246,7 +263,8 @@ def test_rendered_sample_is_called_one(world):
     assert "endered sample" not in (world["out_dir"] / "report.html").read_text()
     compare_predictions(**world, is_rendered_sample=True)
     assert "<strong>Rendered sample.</strong>" in (world["out_dir"] / "report.html").read_text()
-    assert "rendered sample" in (world["out_dir"] / "verdict.txt").read_text().splitlines()[0]
+    plain, verdict = (world["out_dir"] / "verdict.txt").read_text().splitlines()[:2]
+    assert plain.startswith("On drawn leaves, not photographs: ") and "rendered sample" in verdict
 
 
 def test_works_without_the_optional_parts(world):
@@ -285,7 +303,7 @@ def test_candidate_is_chosen_on_val_not_on_test(world):
     edit_rows(world["classifier_dirs"]["synthetic"] / "predictions.csv", peek)
     metrics = compare_predictions(**world)
     assert metrics["synthetic/test/macro_f1"] == 1.0
-    assert "`synthetic_classic`" in (world["out_dir"] / "verdict.txt").read_text().splitlines()[0]
+    assert "`synthetic_classic`" in (world["out_dir"] / "verdict.txt").read_text().splitlines()[1]
 
 
 def refused(world: dict, match: str) -> None:
@@ -419,6 +437,6 @@ def test_table_for_the_terminal(world):
     assert any(line.startswith("10 sgan") for line in lines)
     assert max(map(len, lines)) <= 120
     printed = summary(world["out_dir"])
-    assert printed.startswith(text) and "Synthetic images" in printed
+    assert text in printed and "Synthetic images" in printed
     with pytest.raises(InputError, match="dvc repro"):
         summary(world["out_dir"] / "nowhere")

@@ -240,6 +240,10 @@ def read(tmp_path):
         ("generate/target", "0.5x", r"generate\.target: expected a whole number or largest, .* got '0\.5x'"),
         ("generate/target", "٣x", r"generate\.target"),
         ("train_sgan/img_resolution", 128, r"train_sgan\.img_resolution: expected 32 or 64, got 128"),
+        ("train_sgan/img_resolution", 32, r"train_sgan: expected no img_resolution with space: features, where it"),
+        ("train_sgan/space", "pixels", r"train_sgan: expected img_resolution, channels, views with space: pixels"),
+        ("train_sgan/weights", None, r"train_sgan\.weights: expected text, got None"),
+        ("train_sgan/augmented_views", 0, r"train_sgan\.augmented_views: .*at least 1"),
         ("sweep_mixture/ratios", [0.1, 0.10000001], r"sweep_mixture: expected ratios that differ"),
         ("assess/extractors", ["leaf"], r"assess: expected no leaf in extractors with kind: probe, .*set kind"),
         ("assess/lr", 0.05, r"assess: expected no lr with kind: probe"),
@@ -261,6 +265,13 @@ def trained(section):
     return [(f"{section}/{key}", value) for key, value in changes.items()]
 
 
+PIXELS = [
+    ("train_sgan/space", "pixels"),
+    ("train_sgan/units", KeyError),
+    ("train_sgan/channels", 16),
+    ("train_sgan/views", "leaf"),
+    ("train_sgan/img_resolution", 32),
+]
 LITE0_CHOSE = [("train_extractor/model", "tf_efficientnet_lite0"), ("train_extractor/weights", "packaged")]
 
 
@@ -299,7 +310,7 @@ LITE0_CHOSE = [("train_extractor/model", "tf_efficientnet_lite0"), ("train_extra
             r"minority_counts: expected \[\] where train_gan's generator sees no label",
         ),
         (
-            [("split/img_resolution", 32), ("train_sgan/img_resolution", 64)],
+            [("split/img_resolution", 32), *PIXELS, ("train_sgan/img_resolution", 64)],
             r"train_sgan\.img_resolution: expected at most split\.img_resolution \(32\)",
         ),
         (

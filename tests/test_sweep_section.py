@@ -100,6 +100,7 @@ def test_the_chosen_ratio_is_held_against_none_on_test(tmp_path, confirmed):
     assert sweep.difference == own["1"].differences["0"]["macro_f1"]
     assert sweep.test_groups == len(set(zip(labels.tolist(), groups, strict=True)))
     assert sweep.recommendation.ratio == 1.0 and sweep.difference.lower > 0
+    assert sweep.mixture == (1.0, own["1"].metrics["balanced_accuracy"], own["1"].differences["0"]["balanced_accuracy"])
     assert sweep.metrics["sweep/recommended_ratio"] == 1.0
     assert sweep.metrics["sweep/macro_f1_minus_0_lower"] == pytest.approx(sweep.difference.lower, abs=1e-6)
 
@@ -122,7 +123,7 @@ def test_the_section_says_the_recommendation_first_and_every_ratio(tmp_path, con
 def test_nothing_chosen_is_nothing_to_confirm(tmp_path):
     make_sweep(tmp_path / "sweep", {0.0: 0.95, 1.0: 0.5})
     sweep = read_sweep(tmp_path / "sweep", classes=CLASSES, manifest=MANIFEST, **RESAMPLING)
-    assert sweep.difference is None and sweep.recommendation.ratio == 0
+    assert sweep.difference is None and sweep.recommendation.ratio == 0 and sweep.mixture is None
     assert set(sweep.metrics) == {"sweep/chosen_ratio", "sweep/recommended_ratio"}
     draw_sweep(tmp_path / "a.png", sweep.choice, sweep.test)
     html = str(sweep_section(sweep, tmp_path / "a.png"))

@@ -1,4 +1,4 @@
-"""How many synthetic images to train with on this data set, none among the answers.
+"""How many synthetic images to train with on this data set, none among the answers; and all of it in plain words.
 
 The recipe beside them is that of the best control on val. Two steps, so that the winner of several ratios is not
 praised for its luck: val chooses (`mixture_choice`), and on test the chosen ratio alone is held against no synthetic
@@ -12,7 +12,29 @@ from typing import Any, NamedTuple
 
 from pipeline.measure.mixture_choice import NONE
 from pipeline.measure.statistics import Interval
-from pipeline.measure.verdict import Verdict, decide
+from pipeline.measure.verdict import LABELS, MATCHED_CONTROL, Verdict, decide
+
+WITH_JUDGE = {
+    "probe": " with a pretrained classifier",
+    "finetune": " with a pretrained classifier",
+    "scratch": " with a classifier trained from scratch",
+}
+USE = {
+    "real": "Use the photos as they are{judge}",
+    "balanced": "Use the photos, every class equally often,{judge}",
+    "classic": "Use the photos, turned and recoloured a little,{judge}",
+}
+ADD = {
+    "real": "Train on the photos and {leaves}{judge}",
+    "balanced": "Train on the photos and {leaves}, every class equally often,{judge}",
+    "classic": "Train on the photos and {leaves}, turned and recoloured a little,{judge}",
+}
+FOUND = {
+    "helps": "Synthetic leaves helped",
+    "hurts": "Synthetic leaves hurt",
+    "no_evidence": "Synthetic leaves made no difference that shows",
+    "too_little_data": "Too few test photos to tell whether synthetic leaves help",
+}
 
 
 class Recommendation(NamedTuple):
@@ -89,6 +111,86 @@ def recommend(
         "too_little_data": "the test split is too small to tell",
     }[verdict.verdict]
     return Recommendation(NONE, verdict, f"{none} On val the ratio {chosen:g} looked better, but {found}: {gap}.")
+
+
+class Mixture(NamedTuple):
+    """A mixture that val chose and test confirmed.
+
+    Attributes:
+        ratio: Synthetic images for each real one.
+        right: Balanced accuracy on test.
+        gain: That minus the same recipe's without synthetic images.
+    """
+
+    ratio: float
+    right: Interval
+    gain: Interval
+
+
+def advise(
+    verdict: str,
+    *,
+    candidate: str,
+    control: str,
+    right: Mapping[str, float],
+    gain: Interval,
+    judge: str = "",
+    mixture: Mixture | None = None,
+    is_rendered_sample: bool = False,
+) -> str:
+    """What to do, and what synthetic leaves did, for somebody who knows leaves and no statistics.
+
+    Args:
+        verdict: Key of `verdict.LABELS`, on the candidate.
+        candidate: The GAN's arm.
+        control: The arm of real images that is recommended where synthetic ones are not.
+        right: Arm to its balanced accuracy on test: of 100 leaves, as many of each class.
+        gain: Balanced accuracy of the candidate minus that of its matched control.
+        judge: Kind of classifier, as in params.yaml; "": nothing is said of it.
+        mixture: Recommended; None: none is.
+        is_rendered_sample: Says so, since it is no advice on photographs then.
+    """
+    leaves = "those synthetic leaves that passed the filter" if "filtered" in candidate else "the synthetic leaves"
+    if mixture is not None:
+        leaves = f"{mixture.ratio:g} synthetic {'leaf' if mixture.ratio == 1 else 'leaves'} for each of them"
+        text, share, found = ADD[control], mixture.right.mean, _found("helps", mixture.gain)
+        if verdict != "helps":
+            found += f" As many as make all classes equal: {LABELS[verdict]}."
+    elif verdict == "helps":
+        text, share, found = ADD[MATCHED_CONTROL[candidate]], right[candidate], _found(verdict, gain)
+    else:
+        text, share, found = USE[control], right[control], _found(verdict, gain)
+    do = text.format(leaves=leaves, judge=WITH_JUDGE.get(judge, "")).rstrip(",")
+    where = "On drawn leaves, not photographs: " if is_rendered_sample else ""
+    return f"{where}{do}: {round(100 * share)} of 100 right, classes counted alike. {found}"
+
+
+def _found(verdict: str, gain: Interval) -> str:
+    """The verdict with its margin; where balanced accuracy alone would say otherwise, the words must not hide it."""
+    fewest, most = round(100 * gain.lower), round(100 * gain.upper)
+    margin = _margin(fewest, most)
+    if verdict in ("helps", "hurts"):
+        agrees = fewest >= 0 if verdict == "helps" else most <= 0
+        return f"{FOUND[verdict]}{'' if agrees else ', by macro-F1'}: {margin}."
+    if fewest > 0:
+        return (
+            f"Synthetic leaves gained on the same training without them, {margin}, but not surely on every recipe "
+            "without them."
+        )
+    if most < 0:
+        return f"Synthetic leaves may hurt, but not surely: {margin}."
+    return f"{FOUND[verdict]}: {margin}."
+
+
+def _margin(fewest: int, most: int) -> str:
+    """An interval of a difference, leaves of 100, in words."""
+    if fewest == most == 0:
+        return "less than 1 of 100 more or fewer"
+    if fewest < 0 < most:
+        return f"between {-fewest} fewer and {most} more of 100"
+    near, far = sorted((abs(fewest), abs(most)))
+    span = f"up to {far}" if near == 0 else f"{far}" if near == far else f"between {near} and {far}"
+    return f"{span} {'more' if most > 0 else 'fewer'} of 100"
 
 
 def _signed(value: float) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pipeline.measure.shortcut import border_colors
-from pipeline.report.plots import MUTED, STYLE, _save, _short
+from pipeline.report.class_labels import class_labels
+from pipeline.report.plots import MUTED, STYLE, _save
 
 GREY = 128  # of what is masked
 
@@ -45,6 +46,7 @@ def draw_backgrounds(
             wspace=0.03,
             hspace=0.10,
         )
+        labels = class_labels(classes, 18)
         for row, name in enumerate(classes):
             shown = images[name][:columns]
             leaves = leaf_masks[name][: len(shown), ..., None]
@@ -58,7 +60,7 @@ def draw_backgrounds(
                 ax = fig.add_subplot(grid[row, column])
                 if pictures is None:
                     ax.imshow(_swatches(images[name]), interpolation="nearest", aspect="auto")
-                    label = f"{_short(name, 18)}\n{len(images[name])} images"
+                    label = f"{labels[name]}\n{len(images[name])} images"
                     ax.text(-0.04, 0.5, label, transform=ax.transAxes, ha="right", va="center", fontsize=8.5)
                 else:
                     ax.imshow(_strip(pictures, columns), interpolation="nearest", aspect="auto")

@@ -18,6 +18,8 @@ from pipeline import MATCHED_CONTROL, REFERENCES, InputError, check_arms
 from pipeline.measure.calibration import brier, calibration_floor, expected_calibration_error, reliability
 from pipeline.measure.effects import EFFECTS, effects_among
 from pipeline.measure.guessing import guessing_macro_f1
+from pipeline.measure.mixture_choice import choose_control
+from pipeline.measure.recipe import advise
 from pipeline.measure.statistics import (
     METRICS,
     ArmStatistics,
@@ -39,7 +41,7 @@ from pipeline.measure.verdict import (
 from pipeline.report import html, page, plots, statistics_plots
 from pipeline.report.audit_section import Masked
 from pipeline.report.differences import Difference, describe_differences, difference_rows
-from pipeline.report.evidence import Setting, Sources, gather_evidence
+from pipeline.report.evidence import Finding, Setting, Sources, gather_evidence
 from pipeline.report.learning_section import learning_section, training_sentences
 from pipeline.report.results import (
     Manifest,
@@ -71,7 +73,7 @@ class Outcome(NamedTuple):
         overall: On macro-F1.
         by_class: minority class → on its recall.
         by_budget: label budget → on the SGAN's macro-F1, against both of its supervised-only baselines.
-        sentences: All of it in words: the first line is the verdict, then classes, then the SGAN.
+        sentences: All of it with figures: the first line is the verdict, then classes, then the SGAN.
     """
 
     candidate: str
@@ -194,6 +196,7 @@ def compare_predictions(
     of_training = training_sentences(scores, fit, guessing=guessing, steps=arms.steps)
     verdict, *details = outcome.sentences
     sentences = [
+        _advice(arms, outcome, found_beside.get("recipe"), sources.judges[0], is_rendered_sample),
         verdict,
         *of_training,
         *(line for finding in found_beside.values() for line in finding.sentences),
@@ -262,6 +265,22 @@ def compare_predictions(
     if report:
         report(metrics, 0)
     return metrics
+
+
+def _advice(arms: _Experiment, outcome: Outcome, recipe: Finding | None, judge: str, is_rendered_sample: bool) -> str:
+    """What to do, in plain words."""
+    candidate, sweep = outcome.candidate, recipe.sweep if recipe else None
+    on_val = {arm: [arms.val_macro_f1[arm]] for arm in REFERENCES}
+    return advise(
+        outcome.overall.verdict,
+        candidate=candidate,
+        control=sweep.choice["control"] if sweep else choose_control(on_val),
+        right={arm: own.metrics["balanced_accuracy"].mean for arm, own in arms.statistics.items()},
+        gain=arms.statistics[candidate].differences[MATCHED_CONTROL[candidate]]["balanced_accuracy"],
+        judge=judge,
+        mixture=sweep.mixture if sweep else None,
+        is_rendered_sample=is_rendered_sample,
+    )
 
 
 def _headline(metrics: dict[str, float], arms: Sequence[str]) -> dict[str, float]:

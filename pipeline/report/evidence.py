@@ -23,7 +23,7 @@ from pipeline.report.minority_results import read_minority
 from pipeline.report.minority_section import minority_section
 from pipeline.report.results import Manifest, read_json
 from pipeline.report.sweep_plots import draw_sweep
-from pipeline.report.sweep_results import read_sweep
+from pipeline.report.sweep_results import Sweep, read_sweep
 from pipeline.report.sweep_section import sweep_section
 from pipeline.report.table import read_rows
 
@@ -65,11 +65,13 @@ class Finding(NamedTuple):
         section: Its HTML.
         sentences: For the verdict's box and verdict.txt.
         metrics: For metrics.json.
+        sweep: Of the topic `recipe`, what was found itself.
     """
 
     section: Markup
     sentences: Sequence[str] = ()
     metrics: Mapping[str, float] = {}
+    sweep: Sweep | None = None
 
 
 class Setting(NamedTuple):
@@ -94,7 +96,7 @@ def _recipe(sources: Sources, setting: Setting) -> Finding | None:
     sweep = read_sweep(sources.sweep, classes=setting.classes, manifest=setting.split, **setting.judging)
     picture = setting.plots / "sweep.png"
     draw_sweep(picture, sweep.choice, sweep.test, confidence=sweep.confidence)
-    return Finding(sweep_section(sweep, picture), [sweep.recommendation.sentence], sweep.metrics)
+    return Finding(sweep_section(sweep, picture), [sweep.recommendation.sentence], sweep.metrics, sweep)
 
 
 def _judges(sources: Sources, setting: Setting) -> Finding | None:
@@ -121,7 +123,7 @@ def _minority(sources: Sources, setting: Setting) -> Finding | None:
 def _filtering(sources: Sources, setting: Setting) -> Finding | None:
     if sources.filter is None or sources.filtered is None:
         return None
-    drawn = draw_filter(setting.plots, sources.filter, sources.filtered)
+    drawn = draw_filter(setting.plots, sources.filter, sources.filtered, setting.classes)
     in_set = read_rows(Path(sources.filtered) / "manifest.csv")
     return Finding(
         filter_section(

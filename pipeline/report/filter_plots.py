@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from pipeline.report.plots import INK, MUTED, STYLE, _save, _short
+from pipeline.report.class_labels import class_labels
+from pipeline.report.plots import INK, MUTED, STYLE, _save
 from pipeline.report.table import read_rows
 
 EXAMPLES = 8  # a class and side: as many rejected ones as the stage keeps
@@ -33,13 +34,16 @@ RULE_LABELS = {
 }
 
 
-def draw_filter(out_dir: str | Path, filter_dir: str | Path, filtered_dir: str | Path) -> dict[str, Path]:
+def draw_filter(
+    out_dir: str | Path, filter_dir: str | Path, filtered_dir: str | Path, classes: Sequence[str]
+) -> dict[str, Path]:
     """Both pictures from what `filter_synthetic` leaves.
 
     Args:
         out_dir: Gets `filter_funnel.png` and `filter_examples.png`.
         filter_dir: Its log, `results/filter`.
         filtered_dir: The accepted images, `data/filtered`.
+        classes: All class names.
 
     Returns:
         `funnel` and `examples` to the files; nothing where filtering is off.
@@ -59,8 +63,9 @@ def draw_filter(out_dir: str | Path, filter_dir: str | Path, filtered_dir: str |
                 image = np.asarray(opened)
             images.append((rule, image) if rule else image)
     pictures = {name: out_dir / f"filter_{name}.png" for name in ("funnel", "examples")}
-    draw_funnel(pictures["funnel"], *funnel_counts(rows))
-    draw_examples(pictures["examples"], accepted, {name: rejected.get(name, []) for name in accepted})
+    labels = class_labels(classes)
+    draw_funnel(pictures["funnel"], *funnel_counts(rows), labels)
+    draw_examples(pictures["examples"], accepted, {name: rejected.get(name, []) for name in accepted}, labels)
     return pictures
 
 
@@ -78,7 +83,10 @@ def funnel_counts(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, dict[str
 
 
 def draw_funnel(
-    path: str | Path, candidates: Mapping[str, Mapping[str, int]], real: Mapping[str, Mapping[str, int]]
+    path: str | Path,
+    candidates: Mapping[str, Mapping[str, int]],
+    real: Mapping[str, Mapping[str, int]],
+    labels: Mapping[str, str],
 ) -> None:
     """A bar a class: the share of candidates accepted and turned away by each rule; below it real val images.
 
@@ -86,6 +94,7 @@ def draw_funnel(
         path: A .png.
         candidates: class → `accepted` or rule → candidates.
         real: The same of real val images.
+        labels: class → what stands for it.
     """
     classes = list(candidates)
     parts = ["accepted", *(rule for rule in RULE_LABELS if any(rule in of for of in candidates.values()))]
@@ -105,7 +114,7 @@ def draw_funnel(
                     left += share
                 ax.text(1.01, y, f"{of.get('accepted', 0)} of {total}", va="center", fontsize=8, color=MUTED)
                 ticks.append(y)
-                names.append(_short(name) if kind == "synthetic" else kind)
+                names.append(labels[name] if kind == "synthetic" else kind)
         ax.set_yticks(ticks, names)
         for tick, kind in zip(ax.get_yticklabels(), names, strict=True):
             tick.set_color(MUTED if kind == "real val" else INK)
@@ -122,6 +131,7 @@ def draw_examples(
     path: str | Path,
     accepted: Mapping[str, Sequence[np.ndarray]],
     rejected: Mapping[str, Sequence[tuple[str, np.ndarray]]],
+    labels: Mapping[str, str],
     *,
     columns: int = EXAMPLES,
 ) -> None:
@@ -131,6 +141,7 @@ def draw_examples(
         path: A .png.
         accepted: class → (H, W, 3) uint8 images.
         rejected: class → (rule, image).
+        labels: class → what stands for it.
         columns: Images a side; a class with fewer shows those it has.
     """
     classes = list(accepted)
@@ -160,7 +171,7 @@ def draw_examples(
                     if row == column == 0:
                         ax.set_title("rejected" if first else "accepted", pad=5)
                     if first == column == 0:
-                        ax.text(-0.15, 0.5, _short(name), transform=ax.transAxes, ha="right", va="center")
+                        ax.text(-0.15, 0.5, labels[name], transform=ax.transAxes, ha="right", va="center")
         handles = [Patch(color=RULE_COLORS[rule], label=RULE_LABELS[rule]) for rule in rules]
         if handles:
             fig.legend(handles=handles, loc="lower right", ncols=len(handles), fontsize=8.5, handlelength=1)

@@ -9,7 +9,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from pipeline.report.plots import MUTED, STYLE, _save, _short
+from pipeline.report.class_labels import class_labels
+from pipeline.report.plots import MUTED, STYLE, _save
 
 SPACES = {"pixel": "by pixels", "leaf": "by a leaf classifier", "lite0": "by a pretrained network"}
 SYNTHETIC, HELD_OUT, ALARM = "#e69f00", "#0072b2", "#a32a1c"
@@ -66,6 +67,7 @@ def draw_closest_pairs(
         columns: Pairs a row.
     """
     shown = nearest[:most]
+    labels = class_labels(dict.fromkeys(name for name, _ in (*train, *synthetic)), 14)  # train holds all, in order
     rows = max(1, -(-len(shown) // columns))
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         fig = Figure(figsize=(9.2, 0.1 + 1.42 * rows))
@@ -79,11 +81,11 @@ def draw_closest_pairs(
             strip = np.full((side, 2 * side + 2, 3), 255, np.uint8)
             strip[:, :side], strip[:, -side:] = left, right
             ax.imshow(strip, interpolation="nearest")
-            other = "" if row["train_class"] == row["class"] else f" | {_short(row['train_class'], 14)}"
+            other = "" if row["train_class"] == row["class"] else f" | {labels[row['train_class']]}"
             copy, p = int(row["copy"]), float(row["p_value"])
             chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
             ax.set_title(
-                f"{_short(row['class'], 14)}{other}, {chance}", fontsize=8, pad=3, loc="center",
+                f"{labels[row['class']]}{other}, {chance}", fontsize=8, pad=3, loc="center",
                 color=ALARM if copy else MUTED, weight="bold" if copy else "normal",
             )  # fmt: skip
         _save(fig, path)

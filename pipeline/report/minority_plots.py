@@ -9,6 +9,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from pipeline.measure.minority import METHODS
+from pipeline.report.class_labels import drawable
 from pipeline.report.minority_results import MinorityStudy
 from pipeline.report.plots import ARM_COLORS, STYLE
 
@@ -44,7 +45,10 @@ def draw_minority(path: str | Path, studies: Sequence[MinorityStudy]) -> None:
         ax.set_xlim(-0.5, len(studies) - 0.5)
         ax.set_ylim(-0.03, 1.03)
         ax.set_xlabel("real images of the class left in train")
-        ax.set_title(f"Recall of {studies[0].info['class']} on test, {studies[0].confidence:.0%} intervals")
+        name = studies[0].info["class"]
+        ax.set_title(
+            f"Recall of {name if drawable(name) else 'the class'} on test, {studies[0].confidence:.0%} intervals"
+        )
         fig.legend(loc="outside right center", fontsize=8.5)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)

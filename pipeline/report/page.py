@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from pipeline.measure.verdict import MIN_UNITS
 from pipeline.report.audit_section import Masked, audit_section
+from pipeline.report.class_labels import numbered
 from pipeline.report.fidelity_section import fidelity_section
 from pipeline.report.html import fill, inline
 from pipeline.report.plots import arm_color, arm_marker
@@ -22,7 +23,7 @@ class Contents(NamedTuple):
     """All that the page shows.
 
     Attributes:
-        sentences: The verdict; then those on classes and the SGAN. `x` becomes code.
+        sentences: What to do in plain words; the verdict; what else there is to say. `x` becomes code.
         verdict: `helps`, `hurts`, `no_evidence`, `too_little_data`.
         verdict_label: The same in words.
         candidate: Arm that the verdict is about.
@@ -113,6 +114,7 @@ def render(contents: Contents) -> str:
             pictures=contents.audit_pictures,
             masked=contents.masked,
         ),
+        numbered=numbered(contents.classes),
         color=lambda arm: arm_color(arm, names),
         marker=arm_marker,
         percent=lambda share: f"{share:.0%}",

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.measure.statistics import Interval
+from pipeline.report.class_labels import FONT, class_labels
 
 INK, MUTED, RULE = "#1f2a24", "#66736b", "#dfe5e1"
 ARM_COLORS = {
@@ -35,7 +36,7 @@ SPARE_COLORS = ("#009e73", "#8c6d31", "#7b68a6", "#999999")
 
 STYLE = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.sans-serif": [FONT],
     "font.size": 9.5,
     "text.color": INK,
     "axes.labelcolor": MUTED,
@@ -146,9 +147,10 @@ def draw_recalls(path: str | Path, recalls: Mapping[str, Mapping[str, Interval]]
             for row, name in enumerate(classes):
                 y = row + (i - (len(arms) - 1) / 2) * step
                 _interval(ax, recalls[arm][name], y, arm, arms, label=arm if row == 0 else None, bar=not many)
+        labels = class_labels(classes)
         ax.set_yticks(
             range(len(classes)),
-            [f"{_short(c)}\n{counts[c]} images" if not many else _short(c) for c in classes],
+            [f"{labels[c]}\n{counts[c]} images" if not many else labels[c] for c in classes],
         )
         ax.set_ylim(len(classes) - 0.5, -0.5)
         ax.set_xlim(-0.02, 1.02)
@@ -180,8 +182,9 @@ def draw_confusion(path: str | Path, matrix: np.ndarray, classes: Sequence[str],
                     color = "white" if shares[i, j] > 0.55 else INK if shares[i, j] >= 0.005 else "#aab4ae"
                     ax.text(j, i, f"{shares[i, j] * 100:.0f}", ha="center", va="center", color=color, fontsize=9)
         size = 9 if k <= 12 else 6
-        ax.set_xticks(range(k), [_short(c, 14) for c in classes], rotation=45, ha="right", fontsize=size)
-        ax.set_yticks(range(k), [_short(c, 14) for c in classes], fontsize=size)
+        labels = list(class_labels(classes, 14).values())
+        ax.set_xticks(range(k), labels, rotation=45, ha="right", fontsize=size)
+        ax.set_yticks(range(k), labels, fontsize=size)
         ax.set_xlabel("predicted, % of the true class")
         ax.set_ylabel("true")
         ax.set_title(title)
@@ -262,6 +265,7 @@ def draw_side_by_side(
         columns: Images a side; a class with fewer shows those it has.
     """
     classes = list(real)
+    labels = class_labels(classes)
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         fig = Figure(figsize=(2.2 + 1.12 * columns, 0.45 + 0.6 * len(classes)))
         grid = fig.add_gridspec(
@@ -286,7 +290,7 @@ def draw_side_by_side(
                 if row == 0:
                     ax.set_title(title, pad=5)
                 if column == 0:
-                    ax.text(-0.02, 0.5, _short(name), transform=ax.transAxes, ha="right", va="center")
+                    ax.text(-0.02, 0.5, labels[name], transform=ax.transAxes, ha="right", va="center")
         _save(fig, path)
 
 
@@ -305,10 +309,6 @@ def _leaf_map():
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("leaf", ["#f6f8f6", "#b9dcc6", "#4c9f78", "#0b4f3a"])
-
-
-def _short(name: str, length: int = 22) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def _save(fig: Figure, path: str | Path) -> None:

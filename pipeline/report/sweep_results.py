@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline import InputError
-from pipeline.measure.recipe import Recommendation, recommend
+from pipeline.measure.recipe import Mixture, Recommendation, recommend
 from pipeline.measure.statistics import Interval, compare_arms
 from pipeline.report.results import (
     Manifest,
@@ -27,6 +27,7 @@ class Sweep(NamedTuple):
         test: Ratio as text ("0", and the chosen one) to its macro-F1 on test.
         difference: Macro-F1 on test of the chosen ratio minus that of 0; None where 0 was chosen.
         recommendation: What follows from both.
+        mixture: The recommended one; None: no synthetic images are recommended.
         seeds: Training seeds.
         steps: Optimiser steps of every training.
         n_val: Val images.
@@ -39,6 +40,7 @@ class Sweep(NamedTuple):
     test: Mapping[str, Interval]
     difference: Interval | None
     recommendation: Recommendation
+    mixture: Mixture | None
     seeds: tuple[int, ...]
     steps: int
     n_val: int
@@ -116,11 +118,18 @@ def read_sweep(
     )
     difference = None if chosen == "0" else compared[chosen].differences["0"]["macro_f1"]
     units = len({(name, group) for (name, _), group in zip(first.images, groups, strict=True)})
+    advised = recommend(choice, difference, num_units=units, min_detectable=min_detectable, confidence=confidence)
+    own = compared[chosen]
+    mixture = None
+    if advised.ratio > 0:
+        shares = own.metrics["balanced_accuracy"], own.differences["0"]["balanced_accuracy"]
+        mixture = Mixture(advised.ratio, *shares)
     return Sweep(
         choice,
-        {ratio: own.metrics["macro_f1"] for ratio, own in compared.items()},
+        {ratio: of.metrics["macro_f1"] for ratio, of in compared.items()},
         difference,
-        recommend(choice, difference, num_units=units, min_detectable=min_detectable, confidence=confidence),
+        advised,
+        mixture,
         predictions["0"].seeds,
         read_steps(folder / "metrics.json"),
         len(predictions["0"].splits["val"].labels),

@@ -59,7 +59,7 @@ def format_table(comparison: Sequence[Row]) -> str:
 
 
 def summary(folder: str | Path, width: int = 100) -> str:
-    """What `make repro` prints at its end: the table and the verdict of a finished comparison.
+    """What `make repro` prints at its end: what to do, the table, and the verdict of a finished comparison.
 
     Args:
         folder: Output folder of `compare`.
@@ -70,8 +70,9 @@ def summary(folder: str | Path, width: int = 100) -> str:
     """
     folder = Path(folder)
     table = format_table(read_rows(folder / "comparison.csv"))
-    verdict = (folder / "verdict.txt").read_text(encoding="utf-8").splitlines()
-    return "\n\n".join([table, *(textwrap.fill(line, width) for line in verdict)])
+    lines = (folder / "verdict.txt").read_text(encoding="utf-8").splitlines()
+    advice, *verdict = (textwrap.fill(line, width) for line in lines)
+    return "\n\n".join([advice, table, *verdict])
 
 
 def _cells(row: Row, name: str, controls: Sequence[str]) -> list[str]:

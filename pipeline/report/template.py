@@ -120,6 +120,8 @@ macro-F1 on val.</p>
   "Circles: trained on real images only. Diamonds: synthetic images were among them. An interval of a difference that
 does not touch zero is evidence.") }}
 <h3>Recall of each class</h3>
+{% if numbered %}<p class="note">In all pictures of this page {% for name, label in numbered.items() %}{{ label }} is
+{{ name }}{{ ", " if not loop.last }}{% endfor %}: their font lacks these letters.</p>{% endif %}
 {{ plot("recall", "Recall of each class for every arm") }}
 </section>
 
