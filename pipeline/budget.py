@@ -36,7 +36,9 @@ SAMPLE: dict[str, Any] = {
     "specialise_gan.ema_half_life_kimg": 0.4,
     "specialise_gan.preview_kimg": 0.8,
     "generate.target": "largest",
-    "filter_synthetic.when_starving": "fail",
+    "filter_synthetic.when_starving": "fill",
+    "filter_synthetic.views": 3,
+    "assess.views": 1,
     "train_classifier.steps": 100,
     "train_classifier.eval_every": 25,
     "study_minority.total_kimg": 36,
@@ -57,7 +59,9 @@ SGAN_STEPS_WANTED = 300  # with fewer, of three label budgets the middle one is 
 STAGE_START = 6.0  # interpreter, imports, DVC and MLflow of one stage
 FILE = 0.003  # one image written, hashed and linked
 DECODED_PIXEL = 25e-9  # one pixel decoded, hashed and resized, on one core
-LOOK = 0.012  # one image seen by EfficientNet-Lite0 at 128 px, on one thread
+LOOK_96, LOOK_128 = 0.0035, 0.0065  # one image seen by EfficientNet-Lite0 at that size
+VIEWS = {"filter_synthetic": 3, "assess": 1}  # augmented views of each photo for a probe's regression
+MOST_VIEWED = 2000  # train photos
 FORWARD = 1 / 3  # a forward pass as a share of a training step of the classifier
 SGAN_FORWARD = 0.15  # three forward passes, of the SGAN and of its baselines, as a share of a step of all
 # Of the GANs' extractor, for each of a downstream classifier from scratch: it must know the classes. By one that hardly
@@ -246,17 +250,20 @@ def choose_budget(
     plans += [(looks, possible[-number:]) for number in range(len(possible), 0, -1) for looks in (3, 2)]
     looks, label_budgets = next((plan for plan in plans if predicting(*plan) < 0.15 * goal), plans[-1])
 
+    few = total * train_share <= MOST_VIEWED  # many photos are views enough
+    probes = [stage for stage in VIEWS if getattr(params, stage).kind == "probe"]
+    views = {stage: number if few and stage in probes else 0 for stage, number in VIEWS.items()}
     # What the budget does not change
     decode = DECODED_PIXEL * median_size[0] * median_size[1] / min(8, os.cpu_count() or 1)
     spent = {
         "starting stages": STAGE_START * (9 + num_classes + len(params.arms) + len(label_budgets)),
         "split": total * (decode + FILE),
         "generate": drawn * (1 / (speed.gan * DRAWING_SPEED) + 2 * FILE),
-        "filter_synthetic": CANDIDATES * drawn * (1 / (speed.gan * DRAWING_SPEED) + LOOK)
-        + (1 + (params.filter_synthetic.views or 0)) * total * LOOK
+        "filter_synthetic": CANDIDATES * drawn * (1 / (speed.gan * DRAWING_SPEED) + LOOK_96)
+        + (1 + views["filter_synthetic"]) * total * LOOK_96
         + 2 * drawn * FILE,
         "sweep_mixture": total * train_share * max(params.sweep_mixture.ratios) / (speed.gan * DRAWING_SPEED),
-        "assess": (1 + (params.assess.views or 0)) * (drawn + total) * LOOK,
+        "assess": (1 + views["assess"]) * (drawn + total) * LOOK_128,
         "predicting": predicting(looks, label_budgets),
     }
     free = max(goal - sum(spent.values()), 0.35 * goal)
@@ -300,6 +307,7 @@ def choose_budget(
         "specialise_gan.ema_half_life_kimg": _two_digits(min(2.0, class_kimg * 0.4)),
         "specialise_gan.preview_kimg": _two_digits(class_kimg / 2),
         "generate.target": "largest",
+        **{f"{stage}.views": views[stage] for stage in probes},
         "filter_synthetic.when_starving": "fill",  # the other arms' verdict is not held up by a weak GAN
         "train_classifier.steps": int(steps),
         "train_classifier.eval_every": max(1, -(-int(steps) // looks)),

@@ -697,8 +697,8 @@ def test_the_plan_keeps_to_the_goal_on_two_cores(num_classes, total):
     params = load_params(ROOT / "params.yaml")
     counts = {f"c{k}": max(6, total // num_classes) for k in range(num_classes)}
     chosen = budget.choose_budget(params, class_counts=counts, median_size=(256, 256), speed=SPEED, goal_minutes=20)
-    # Drawing and predicting for many thousands of images cannot be trained away
-    assert sum(chosen.minutes.values()) < (22 if total < 10000 else 30)
+    # Drawing, looking and predicting for many thousands of images cannot be trained away
+    assert sum(chosen.minutes.values()) < (22 if total < 10000 else 36)
     assert chosen.changes["train_gan.total_kimg"] > 4 * chosen.changes["specialise_gan.total_kimg"] > 0
     assert max(chosen.changes["label_budgets"]) <= max(1, min(counts.values()) * 0.64)
 
