@@ -8,7 +8,7 @@ everything that grows on it is painted in leaf coordinates `(along, across)`, so
     scab     dark olive patches with feathered edges, on the veins
     blight   dead tan zones with rings, a dark rim and a yellow front, grown in from tip or margin
 
-Lesions are large enough for a small GAN to draw them in minutes. They are not too easy to tell apart: some diseases
+Lesions are large, for the sake of small GANs. They are not too easy to tell apart: some diseases
 have barely begun, lesion colours overlap, and specks, bruises, burnt edges and yellowing fall on every class alike, as
 do pose, paper and light. Outlines and veins differ enough that `groups` hardly ever takes two leaves for one.
 """
