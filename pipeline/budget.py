@@ -337,9 +337,6 @@ def choose_budget(
     plans += [(looks, possible[-number:]) for number in range(len(possible), 0, -1) for looks in (3, 2)]
     looks, label_budgets = next((plan for plan in plans if predicting(*plan) < 0.15 * goal), plans[-1])
 
-    few = total * train_share <= MOST_VIEWED  # many photos are views enough
-    probes = [stage for stage in VIEWS if getattr(params, stage).kind == "probe"]
-    views = {stage: number if few and stage in probes else 0 for stage, number in VIEWS.items()}
     # What the budget does not change
     decode = DECODED_PIXEL * median_size[0] * median_size[1] / min(8, os.cpu_count() or 1)
     drawing = 1 / (speed.gan * DRAWING_SPEED)
@@ -402,7 +399,6 @@ def choose_budget(
         "specialise_gan.ema_half_life_kimg": _two_digits(min(2.0, class_kimg * 0.4)),
         "specialise_gan.preview_kimg": _two_digits(class_kimg / 2),
         "generate.target": "largest",
-        **{f"{stage}.views": views[stage] for stage in probes},
         "filter_synthetic.when_starving": "fill",  # the other arms' verdict is not held up by a weak GAN
         **judges,
         "train_classifier.input_size": size,
