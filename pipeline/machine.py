@@ -40,6 +40,7 @@ def fix_threads(number: int) -> None:
     # Else a runtime may take fewer where fewer cores are free, and sum up in another order
     os.environ["OMP_DYNAMIC"] = os.environ["MKL_DYNAMIC"] = "FALSE"
     os.environ.pop("OMP_THREAD_LIMIT", None)
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # a thread that waits sleeps: spinning, it takes a neighbour's core
     # NumPy's takes no more than there are cores, whatever one asks for: one, then, is the number to be had anywhere
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.environ["OPENCV_FOR_THREADS_NUM"] = "1"  # pictures are worked on side by side, each by one thread

@@ -24,6 +24,7 @@ from typing import Any
 
 from pipeline import InputError
 from pipeline.machine import fix_threads, write_record
+from pipeline.no_compiler import stand_in_for_compiler
 from pipeline.params import Params, load_params
 from pipeline.stage_lock import stage_lock
 from stages._inputs import METRICS, PARAMS, Inputs, drop_leftovers
@@ -283,6 +284,8 @@ def main(
         if stage.rank > 0:  # the first rank is the stage to the world outside
             run(stage)
             return
+        if "RANK" not in os.environ:  # DistributedDataParallel speaks to the compiler
+            stand_in_for_compiler()
         held.enter_context(stage_lock(stage.name))
         drop_leftovers(stage.params)
         stage._inputs = Inputs(name, stage.item, stage.params)

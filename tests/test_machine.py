@@ -25,6 +25,14 @@ def test_threads_are_those_asked_for_whatever_the_environment_says():
     assert {api: number for api, number in pools} == {"openmp": 3, "openblas": 1}
 
 
+def test_threads_that_wait_do_not_spin():
+    """As the OpenMP that torch loads says itself."""
+    code = "from pipeline.machine import fix_threads; fix_threads(2); import torch"
+    environment = {**os.environ, "OMP_DISPLAY_ENV": "true", "OMP_WAIT_POLICY": "ACTIVE"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
+
+
 def test_results_of_one_machine_are_one_record(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()

@@ -8,7 +8,7 @@ everything that grows on it is painted in leaf coordinates `(along, across)`, so
     scab     dark olive patches with feathered edges, on the veins
     blight   dead tan zones with rings, a dark rim and a yellow front, grown in from tip or margin
 
-Lesions are large enough for a small GAN to draw them in minutes. They are not too easy to tell apart: some diseases
+Lesions are large, for the sake of small GANs. They are not too easy to tell apart: some diseases
 have barely begun, lesion colours overlap, and specks, bruises, burnt edges and yellowing fall on every class alike, as
 do pose, paper and light. Outlines and veins differ enough that `groups` hardly ever takes two leaves for one.
 """
@@ -26,7 +26,7 @@ from pipeline.images.png import encode_png
 from pipeline.images.seeding import numpy_rng
 
 CLASSES = ("healthy", "rust", "scab", "blight")
-PAPERS = ((0.88, 0.88, 0.86), (0.70, 0.76, 0.84), (0.88, 0.80, 0.66))  # white, blue-grey, cream
+PAPERS = ((0.86, 0.86, 0.84), (0.70, 0.76, 0.84))  # white, blue-grey
 
 
 def render_sample(out_dir: str | Path, *, img_resolution: int = 128, class_counts: dict[str, int], seed: int) -> None:
@@ -73,7 +73,7 @@ def render_leaf(class_name: str, k: int, *, img_resolution: int, seed: int) -> n
     x, y = np.meshgrid(axis, -axis)  # x right, y up, both in [-1, 1]
     leaf = _pose(scene_rng, x, y)
 
-    paper = np.array(PAPERS[scene_rng.integers(len(PAPERS))]) * scene_rng.uniform(0.75, 1.05)
+    paper = np.array(PAPERS[scene_rng.integers(len(PAPERS))]) * scene_rng.uniform(0.80, 1.05)
     paper = _colour(scene_rng, paper, 0.012)
     canvas = paper * (1 - leaf.shadow)  # (3, R, R) float32, 0..1, as all that follows: colours before places
 
@@ -258,7 +258,7 @@ def _blemish(rng: np.random.Generator, leaf: _Leaf, blade: np.ndarray) -> np.nda
 def _photograph(rng: np.random.Generator, canvas: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Uneven light, white balance, then the sensor: (R, R, 3) uint8."""
     angle = rng.uniform(0, 2 * np.pi)
-    light = rng.uniform(1.00, 1.18) * (1 + rng.uniform(0, 0.12) * (x * math.cos(angle) + y * math.sin(angle)))
+    light = rng.uniform(1.00, 1.18) * (1 + rng.uniform(0, 0.08) * (x * math.cos(angle) + y * math.sin(angle)))
     image = canvas * light * _colour(rng, (0.9, 0.9, 0.9), 0.009)
     image += 0.006 * rng.standard_normal(image.shape, dtype=np.float32)
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
