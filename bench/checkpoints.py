@@ -168,15 +168,16 @@ def plan(counts: Mapping[str, int], *, groups: Sequence[Sequence[str]] = GROUPS)
 def run(arguments: argparse.Namespace) -> None:
     """Compute what the csv lacks."""
     torch.set_num_threads(1)
-    groups = dict(entry.split("=", 1) for entry in arguments.groups)
+    leaves = dict(entry.split("=", 1) for entry in arguments.groups)
     trainings = {}
     for name, path in (entry.split("=", 1) for entry in arguments.data):
-        photos = Photos(Path(path), Path(groups[name]) if name in groups else None)
+        photos = Photos(Path(path), Path(leaves[name]) if name in leaves else None)
         trainings[name] = Training(name, photos, arguments.work)
     rows = Rows(arguments.csv, KEY, VALUES)
     done = rows.done()
     paths = {name: training.checkpoints() for name, training in trainings.items()}
-    for name, place, figures in plan({name: len(some) for name, some in paths.items()}):
+    groups = [group for group in GROUPS if not arguments.figure or set(group) & set(arguments.figure)]
+    for name, place, figures in plan({name: len(some) for name, some in paths.items()}, groups=groups):
         path = paths[name][place]
         kimg = f"{float(path.stem):.1f}"
         if all((name, kimg, figure) in done for figure in figures):
@@ -318,6 +319,7 @@ def main() -> None:
     one.add_argument("--data", action="append", required=True, metavar="NAME=PATH", help="a set; once for each")
     one.add_argument("--groups", action="append", default=[], metavar="NAME=CSV", help="file and leaf_id or group")
     one.add_argument("--work", type=Path, required=True, help="folder that keeps the GANs' images")
+    one.add_argument("--figure", action="append", help="only this one and what comes with it; may be repeated")
     one.add_argument("--csv", type=Path, default=RESULTS)
     one.set_defaults(do=run)
     two = commands.add_parser("table", help="sum the csv up: .json, .md and .png beside it")
