@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,28 +39,38 @@ def what_to_expect(root: Path, class_counts: Mapping[str, int], params: Params) 
         return f"What synthetic images are worth on a set of this size is not known here: no figures in {TABLE}."
     nearest = min(pairs, key=lambda count: abs(math.log(count / photos)))
     of_set = pairs[nearest].values()
-    f1 = [np.mean([control for control, _ in some]) for some in of_set]
-    gains = [np.mean([candidate - control for control, candidate in some]) for some in of_set]
+    f1 = [np.mean([pair.control for pair in some]) for some in of_set]
+    gains = [np.mean([pair.candidate - pair.control for pair in some]) for some in of_set]
+    kimg = max(pair.kimg for some in of_set for pair in some)
     fewest = min(map(len, of_set))
     sets = f"{len(f1)} public leaf set{'' if len(f1) == 1 else 's'} ({fewest} GAN{'' if fewest == 1 else 's'} each)"
     return (
         f"About {photos:.0f} photos a class will train here. With {nearest} a class, on {sets}, a frozen pretrained "
-        f"classifier with classic augmentation reached {_range(f1, '.2f')} macro-F1; synthetic images beside the "
-        f"photos changed it by {_range(gains, '+.2f')} ({TABLE})."
+        f"classifier with classic augmentation reached {_range(f1, '.2f')} macro-F1; images of a GAN that "
+        f"had trained for {kimg:g} kimg changed it by {_range(gains, '+.2f')} ({TABLE})."
     )
 
 
-def _pairs(rows: csv.DictReader) -> dict[int, dict[str, list[tuple[float, float]]]]:
-    """Photos a class to set to (macro-F1 of the control, of the candidate), a pair for each split and GAN."""
-    of: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
+class _Pair(NamedTuple):
+    """Macro-F1 of the two arms on one split, and how long the GAN trained."""
+
+    control: float
+    candidate: float
+    kimg: float
+
+
+def _pairs(rows: csv.DictReader) -> dict[int, dict[str, list[_Pair]]]:
+    """Photos a class to set to a pair for each split and GAN."""
+    of: dict[tuple[str, ...], dict[str, dict[str, str]]] = defaultdict(dict)
     for row in rows:
         if row["judge"] == JUDGE:
-            key = (row["photos"], row["set"], row["split"], row["gan_seed"])
-            of[key][row["arm"]] = float(row["macro_f1"])
-    pairs: dict[int, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
-    for (photos, name, *_), scores in of.items():
-        if CONTROL in scores and CANDIDATE in scores:
-            pairs[int(photos)][name].append((scores[CONTROL], scores[CANDIDATE]))
+            of[row["photos"], row["set"], row["split"], row["gan_seed"]][row["arm"]] = row
+    pairs: dict[int, dict[str, list[_Pair]]] = defaultdict(lambda: defaultdict(list))
+    for (photos, name, *_), arms in of.items():
+        if CONTROL in arms and CANDIDATE in arms:
+            control, candidate = arms[CONTROL], arms[CANDIDATE]
+            pair = _Pair(float(control["macro_f1"]), float(candidate["macro_f1"]), float(candidate["kimg"]))
+            pairs[int(photos)][name].append(pair)
     return pairs
 
 
