@@ -53,10 +53,10 @@ from bench.small_sets import (
     sides,
     synthetic_store,
 )
+from pipeline.features.penultimate import penultimate_features
 from pipeline.gan import training_loop
 from pipeline.images.seeding import numpy_rng
 from pipeline.images.store import Store
-from pipeline.learn.features import penultimate_features
 from pipeline.learn.trained import Trained
 from pipeline.measure.checkpoint_score import CheckpointScorer
 

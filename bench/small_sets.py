@@ -14,6 +14,9 @@ from PIL import Image
 from torch import nn
 
 from bench.judges import LITE0, REST, SCRATCH, read, split
+from pipeline.features.looks import Looks
+from pipeline.features.penultimate import penultimate_features
+from pipeline.features.saved import load_classifier, save_classifier
 from pipeline.gan.checkpoint import load_model
 from pipeline.gan.sampling import sample
 from pipeline.gan.training_loop import Score
@@ -23,11 +26,8 @@ from pipeline.images.listing import list_class, subfolders
 from pipeline.images.store import Store
 from pipeline.learn.classifier import train_classifier
 from pipeline.learn.classifier_model import build_classifier
-from pipeline.learn.features import penultimate_features
 from pipeline.learn.judge import train_judge
 from pipeline.learn.metrics import evaluate_predictions
-from pipeline.learn.probe import Looks
-from pipeline.learn.saved import load_classifier, save_classifier
 from pipeline.learn.trained import Trained, predict
 from pipeline.measure.checkpoint_score import CheckpointScorer
 from pipeline.params import Params, load_params
@@ -145,7 +145,7 @@ def frozen(num_classes: int, side: int) -> Looks:
     judge = JUDGES["probe"]
     network = build_classifier(judge["model"], num_classes=num_classes, weights=judge["weights"],
                                input_size=judge["input_size"], img_resolution=side).eval()  # fmt: skip
-    return Looks(network, None, [judge["model"], judge["weights"], judge["input_size"], side, "cpu"], name="")
+    return Looks(network)
 
 
 def probabilities(probe: nn.Module, features: np.ndarray) -> np.ndarray:
