@@ -60,7 +60,7 @@ SAMPLE: dict[str, Any] = {
     **JUDGES["cpu"],
     "train_classifier.input_size": 128,
     "train_classifier.views": 2,
-    "filter_synthetic.input_size": 96,
+    "filter_synthetic.input_size": 64,
     "assess.input_size": 128,
     "train_classifier.steps": 150,
     "train_classifier.eval_every": 50,
@@ -403,7 +403,7 @@ def choose_budget(
         **judges,
         "train_classifier.input_size": size,
         "train_classifier.views": views,
-        "filter_synthetic.input_size": min(small, 96),
+        "filter_synthetic.input_size": 64,
         "assess.input_size": small,
         "sweep_mixture.ratios": ratios,
         "study_minority.total_kimg": joint_kimg,  # whoever asks for such studies has them on top of the goal
