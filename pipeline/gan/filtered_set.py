@@ -95,8 +95,8 @@ def write_filtered_set(
         seed: Of the latents.
         truncation: Factor on z.
         max_candidates_factor: A class may see this many times `target` candidates.
-        when_starving: What then: "fail", or "fill" it up with those rejected that the teacher is surest of, which is said
-            of each.
+        when_starving: What then: "fail", or "fill" it up with those rejected that the teacher is surest of, and say
+            so of each.
         device: cpu or cuda.
         workers: Threads that draw; None for as many as torch computes with.
 
