@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from pipeline import InputError, resume
+from pipeline.features import looks as looks_module
 from pipeline.features.looks import Looks
 from pipeline.features.pixels import PixelInput
 from pipeline.images.store import Store
 from pipeline.images.transforms import build_policy
-from pipeline.learn import looks as looks_module
 from pipeline.learn.predictions import write_results
 from pipeline.learn.probe import probe_labels
 from pipeline.learn.sgan import (
