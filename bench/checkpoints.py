@@ -75,6 +75,7 @@ GROUPS = (("kid_shipped", "coverage_shipped"), ("kid_lite0", "coverage_lite0", "
 COSTLY = ("classic_synthetic", "scratch_only")
 KEY, VALUES = ("set", "kimg", "figure"), ("value",)
 BLOCK, RESAMPLES = 4, 2000  # neighbouring checkpoints that are drawn together
+FEWEST = 3 * BLOCK  # checkpoints that an interval is drawn from
 RESULTS = Path(__file__).parent / "results" / "checkpoints.csv"
 
 
@@ -195,8 +196,13 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def block_interval(x: np.ndarray, y: np.ndarray, *, seed: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Percentiles of `rank_correlation` over resamples of blocks, on a circle (Politis and Romano 1992)."""
+    """Percentiles of `rank_correlation` over resamples of blocks, on a circle (Politis and Romano 1992).
+
+    NaN of fewer than FEWEST checkpoints: of one or two blocks there are too few resamples that differ.
+    """
     n, tail = len(x), (1 - confidence) / 2
+    if n < FEWEST:
+        return float("nan"), float("nan")
     starts = numpy_rng(seed, "checkpoints: blocks").integers(0, n, (RESAMPLES, -(-n // BLOCK)))
     rows = ((starts[..., None] + np.arange(BLOCK)) % n).reshape(RESAMPLES, -1)[:, :n]
     found = rank_correlation(x[rows], y[rows])
@@ -262,7 +268,9 @@ def table(arguments: argparse.Namespace) -> None:
             cells = []
             for of in of_sets.values():
                 one = of.get(criterion, {})
-                said = f"{one['spearman']:.2f} ({one['lower']:.2f} to {one['upper']:.2f})" if "spearman" in one else ""
+                said = ""  # nothing without an interval: of four checkpoints some order always fits
+                if np.isfinite(one.get("lower", np.nan)):
+                    said = f"{one['spearman']:.2f} ({one['lower']:.2f} to {one['upper']:.2f})"
                 cells += [said, f"{one['regret']:.3f}" if one else ""]
             lines.append(f"| {criterion} | " + " | ".join(cells) + " |")
         lines.append("")
@@ -294,8 +302,9 @@ def draw(path: Path, sets: Mapping[str, Mapping[str, np.ndarray]]) -> None:
                     there = np.isfinite(figures[worth])
                     ax.plot(figures["kimg"][there], figures[worth][there], color=color, linewidth=1.2, label=worth)
             for turn, (criterion, sign) in enumerate(CRITERIA.items()):
+                there = np.isfinite(figures[WORTHS[0]])  # those that the table is of
                 if criterion in figures:
-                    chosen = figures["kimg"][np.nanargmax(sign * figures[criterion])]
+                    chosen = figures["kimg"][there][np.argmax(sign * figures[criterion][there])]
                     ax.plot(chosen, 0.02 + 0.018 * turn, marks[criterion], color="#3b4540", markersize=5,
                             label=f"chosen by {criterion}" if ax is axes[-1] else None)  # fmt: skip
             ax.set(title=name, xlabel="photos shown to D, thousands", ylim=(0, 1))

@@ -192,19 +192,28 @@ def test_a_starving_class_fails_in_one_sentence(made):
     assert not [t for t in threading.enumerate() if "ThreadPool" in t.name]
 
 
-def test_a_starving_class_is_filled_with_the_first_rejected_and_says_so(made):
+def test_a_starving_class_is_filled_with_those_that_the_teacher_is_surest_of_and_says_so(made):
     root, make, store = made
 
-    def strict(images):
-        return [(None if i == 3 else "copies", {}) for i in range(len(images))]
+    seen = []
 
-    judges = {"scab": accepting, "healthy leaf.1": strict}
+    def strict(images):
+        """Of each batch one is accepted; the surest of all are copies."""
+        verdicts = []
+        for i in range(len(images)):
+            seen.append(0.01 * (7 * len(seen) % 45))
+            rule = None if i == 3 else "copies" if seen[-1] > 0.35 else "agreement"
+            verdicts.append((rule, {"confidence": seen[-1]}))
+        return verdicts
+
+    judges = {"scab": lambda images: [(None, {"confidence": 1.0})] * len(images), "healthy leaf.1": strict}
     judged = make(judge=judges, max_candidates_factor=2.25, when_starving="fill")
     accepted = [c.index for c in judged["healthy leaf.1"] if c.rejected_by is None]
-    wanted = accepted + [i for i in range(45) if i not in accepted][: 20 - len(accepted)]
+    others = sorted((i for i in range(45) if i not in accepted and seen[i] <= 0.35), key=lambda i: -seen[i])
+    wanted = accepted + sorted(others[: 20 - len(accepted)])
     rows = [row for row in _rows(root / "filtered/manifest.csv") if row["class"] == "healthy leaf.1"]
     assert [int(row["seed"]) for row in rows] == wanted
-    assert [row["rejected_by"] for row in rows] == [""] * len(accepted) + ["copies"] * (20 - len(accepted))
+    assert [row["rejected_by"] for row in rows] == [""] * len(accepted) + ["agreement"] * (20 - len(accepted))
     make("all", judge=accepting, target=45)  # image i of the class, as drawn without any filter
     drawn = np.load(root / "all/a_filtered/healthy leaf.1.npy")
     stored = np.load(root / "a_filtered/healthy leaf.1.npy")

@@ -74,3 +74,27 @@ def test_a_cpu_without_a_name_of_its_own_is_told_by_its_numbers(tmp_path, monkey
         monkeypatch.setattr(machine, "CPUINFO", path)
         names.append(machine.cpu_model())
     assert names == ["AMD EPYC (family 25, model 1)", "AMD EPYC (family 25, model 17)"]
+
+
+def test_memory_that_was_freed_is_taken_again_without_the_system():
+    """Arrays of a layer's size, several at a time: page faults are what it costs where they are given back."""
+    code = """
+import resource, sys
+import numpy as np
+if sys.argv[1] == "kept":
+    from pipeline.machine import keep_memory
+    keep_memory()
+def work(times):
+    for _ in range(times):
+        arrays = [np.ones(12 << 20, np.uint8) for _ in range(8)]
+        del arrays
+work(3)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work(5)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("kept", "given")
+    }
+    assert faults["given"] > 1000 and faults["kept"] < 0.1 * faults["given"], faults

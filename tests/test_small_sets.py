@@ -118,6 +118,13 @@ def test_less_of_a_distance_is_better_and_missing_checkpoints_are_left_out():
     assert lower < 0 < upper and upper - lower > 0.4
 
 
+def test_a_handful_of_checkpoints_has_no_interval():
+    four = np.arange(4.0)
+    assert np.isnan(checkpoints.block_interval(four, four, seed=0)).all()
+    many = np.arange(30.0)
+    assert checkpoints.block_interval(many, many, seed=0) == pytest.approx((1, 1))
+
+
 def test_rank_correlations_are_scipy_s():
     from scipy import stats
 

@@ -29,6 +29,7 @@ from pipeline.images.png import encode_png
 from pipeline.images.row_file import RowFile
 from pipeline.images.store import Store
 
+LAST = ("copies", "duplicates")  # rules that reject what the set has already
 EXAMPLES = 8  # rejected images of a class that are kept, the first ones, to be looked at
 
 # From what is known of the next candidates of a class to one pair each: the rule that rejects it, or None, and its
@@ -94,7 +95,8 @@ def write_filtered_set(
         seed: Of the latents.
         truncation: Factor on z.
         max_candidates_factor: A class may see this many times `target` candidates.
-        when_starving: What then: "fail", or "fill" it up with the first that were rejected, which is said of each.
+        when_starving: What then: "fail", or "fill" it up with those rejected that the teacher is surest of, and say
+            so of each.
         device: cpu or cuda.
         workers: Threads that draw; None for as many as torch computes with.
 
@@ -201,9 +203,11 @@ def _in_order(
 def _fill(
     sampler: Sampler, seen: list[Candidate], accepted: int, count: int, folder: Path, name: str, pixels: RowFile
 ) -> None:
-    """The first rejected candidates, drawn again, behind the accepted ones."""
-    at = [i for i, candidate in enumerate(seen) if candidate.rejected_by is not None][: count - accepted]
-    for row, i in enumerate(at, accepted):
+    """Those rejected candidates that the teacher is surest of, drawn again, behind the accepted ones."""
+    rejected = [i for i, candidate in enumerate(seen) if candidate.rejected_by is not None]
+    # Copies and repeats, of which the teacher may be surest of all, come last; of equals the first is taken
+    order = sorted(rejected, key=lambda i: (seen[i].rejected_by in LAST, -seen[i].scores.get("confidence", 0.0)))
+    for row, i in enumerate(sorted(order[: count - accepted]), accepted):
         seen[i] = seen[i]._replace(filled=True)
         batch, place = divmod(seen[i].index, BATCH)
         images = sampler.draw(batch)

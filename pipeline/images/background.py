@@ -24,7 +24,7 @@ from pipeline.images.store import Store
 GREY = 128  # what is painted over
 RIM = 1  # px, see `mask`
 LEAST, MOST = 0.03, 0.90  # share of the picture that a leaf can take
-MAX_SIDE = 128  # px in which the leaf is looked for
+MAX_SIDE = 64  # px in which the leaf is looked for
 _FRAME = 0.06  # width of the border, as a share of the side
 LIGHTNESS = 0.2  # a shadow on the sheet differs from it in lightness, and hardly in colour
 _ITERATIONS = 4

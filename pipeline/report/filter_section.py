@@ -112,7 +112,8 @@ def filter_section(
         if filled.get(name):
             warnings.append(
                 f"`{name}` starves: {accepted} of {candidates} candidates pass, and {filled[name]} that do not pass, "
-                "the first ones, stand in for the rest. For this class the filtered arms are that much less filtered."
+                "those that the teacher is surest of, stand in for the rest. For this class the filtered arms are that "
+                "much less filtered."
             )
     return fill(
         SECTION,
