@@ -180,7 +180,9 @@ def test_other_test_images_change_no_model_threshold_or_synthetic_image(project,
     scored = {f"results/{folder}/metrics.json" for folder in folders}
     scored |= {f"results/metrics/{'@'.join(stage)}.json" for stage in predicting}
     images = {name for name in before if name.startswith(TESTS) and name.endswith(".npy")}
-    assert images | predicted <= changed <= images | predicted | scored
+    # What has learnt from grey images alone, or for four steps, may answer alike whatever it is shown
+    unmoved = {f"results/{folder}/predictions.csv" for folder in ("classifier/synthetic_only", "second_judge")}
+    assert images | predicted - unmoved <= changed <= images | predicted | scored
 
 
 def test_a_sgan_parameter_reruns_the_sgan_and_the_comparison(project, undo):
