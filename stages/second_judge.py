@@ -6,8 +6,8 @@ from stages._entry import Stage, main
 def run(stage: Stage) -> None:
     import numpy as np
 
-    from pipeline.images.photos import load_training_set
-    from pipeline.images.store import load_store
+    from pipeline.images.photos import load_training_set, resized
+    from pipeline.images.store import Store, load_store
     from pipeline.learn.judge import train_judge
     from pipeline.learn.predictions import read_val_macro_f1, write_results
     from pipeline.measure.statistics import REFERENCES
@@ -23,13 +23,20 @@ def run(stage: Stage) -> None:
     on_val = {
         arm: float(np.mean(read_val_macro_f1(f"results/classifier/{arm}"))) for arm in MATCHED_CONTROL if arm in arms
     }
-    val = load_store(f"{photos}/val", classes)
+
+    def seen(store: Store) -> Store:  # no larger than the network sees: at every step it would be made smaller
+        side = min(store.images.shape[1], section["input_size"] or store.images.shape[1])
+        return store._replace(images=resized(store.images, side))
+
+    val = seen(load_store(f"{photos}/val", classes))
     trained = []
     for name in (*REFERENCES, choose_candidate(on_val)):
         arm = arms[name]
         trained += train_judge(
-            load_training_set(
-                arm.train, f"{photos}/train", classes, resolution=arm.resolution, background=arm.background
+            seen(
+                load_training_set(
+                    arm.train, f"{photos}/train", classes, resolution=arm.resolution, background=arm.background
+                )
             ),
             val,
             sampling=arm.sampling,
@@ -41,7 +48,7 @@ def run(stage: Stage) -> None:
             method=name,
             **section,
         )
-    test = load_store(f"{photos}/test", classes)  # first read here, when every checkpoint is chosen
+    test = seen(load_store(f"{photos}/test", classes))  # first read here, when every checkpoint is chosen
     with stage.fresh("results/second_judge") as out:
         finals = write_results(out, trained, {"val": val, "test": test})
     stage.finals(finals)

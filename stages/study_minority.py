@@ -16,7 +16,7 @@ def run(stage: Stage) -> None:
     from pipeline.gan.training_loop import train
     from pipeline.images.demands import class_to_shrink
     from pipeline.images.mixing import add_images, shrink_class
-    from pipeline.images.photos import enlarged
+    from pipeline.images.photos import resized
     from pipeline.images.store import load_store
     from pipeline.learn.predictions import write_results
     from pipeline.learn.training_sets import train_on_each
@@ -61,7 +61,7 @@ def run(stage: Stage) -> None:
             truncation=drawn_by.truncation,
             device=device,
         )
-        synthetic = enlarged(synthetic, full.images.shape[1])
+        synthetic = resized(synthetic, full.images.shape[1])
         sets = {
             "full": full,
             "shrunk": shrunk,

@@ -8,7 +8,7 @@ def run(stage: Stage) -> None:
 
     from pipeline.gan.class_images import draw_class
     from pipeline.images.mixing import mixtures, synthetic_counts
-    from pipeline.images.photos import enlarged
+    from pipeline.images.photos import resized
     from pipeline.images.store import load_store
     from pipeline.learn.predictions import read_val_macro_f1, write_results
     from pipeline.learn.trained import predict
@@ -34,7 +34,7 @@ def run(stage: Stage) -> None:
             truncation=drawn_by.truncation,
             device=device,
         )
-        synthetic[name] = enlarged(drawn, train.images.shape[1])
+        synthetic[name] = resized(drawn, train.images.shape[1])
     trained = train_on_each(
         mixtures(train, synthetic, ratios),
         val,

@@ -19,13 +19,14 @@ from pipeline.images.store import Store, load_store
 RESOLUTIONS = ("photo", "gan")
 
 
-def enlarged(images: np.ndarray, side: int) -> np.ndarray:
-    """(N, H, H, 3) uint8 to (N, side, side, 3), bicubic as photos that are too small; as they are where they fit."""
+def resized(images: np.ndarray, side: int) -> np.ndarray:
+    """(N, H, H, 3) uint8 to (N, side, side, 3), by the kernels of `decode.fit_square`; as they are where they fit."""
     if images.shape[1] == side:
         return images
+    kernel = Image.Resampling.BICUBIC if images.shape[1] < side else Image.Resampling.LANCZOS
     out = np.empty((len(images), side, side, 3), np.uint8)
     for i, image in enumerate(images):
-        out[i] = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
+        out[i] = np.asarray(Image.fromarray(image).resize((side, side), kernel))
     return out
 
 
@@ -47,7 +48,7 @@ def as_seen(store: Store, photos: Store, resolution: str) -> Store:
         raise InputError(
             f"resolution: expected one of {', '.join(RESOLUTIONS)}, found '{resolution}'; mend it in params.yaml."
         )
-    images = enlarged(store.images, photos.images.shape[1])
+    images = resized(store.images, photos.images.shape[1])
     if resolution == "photo":
         at = {(k, file): i for i, (k, file) in enumerate(zip(photos.labels, photos.files, strict=True))}
         found = [at.get((k, file), -1) for k, file in zip(store.labels, store.files, strict=True)]

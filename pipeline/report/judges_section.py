@@ -35,7 +35,8 @@ SECTION = """<section>
 <td>{{ number(row, "difference", True) }}</td></tr>
 {% endfor %}</tbody></table></div>
 <p class="note">The verdict is that of the first judge. The second saw the same images of train, val and test; the
-arms are those that the verdict is about. {{ "%.0f" | format(100 * confidence) }}% intervals.</p>
+arms are those that the verdict is about. Of either judge, synthetic images help where the whole interval of the
+difference to each of the three controls lies above zero. {{ "%.0f" | format(100 * confidence) }}% intervals.</p>
 </section>
 """
 
@@ -47,18 +48,27 @@ class Asked(NamedTuple):
         kind: Of `JUDGES`.
         seeds: Number of its seeds.
         scores: arm → macro-F1 on test.
-        difference: Of the candidate to its matched control.
+        differences: control → of the candidate to it.
+        matched: The control that differs from the candidate by the synthetic images alone.
     """
 
     kind: str
     seeds: int
     scores: Mapping[str, Interval]
-    difference: Interval
+    differences: Mapping[str, Interval]
+    matched: str
+
+    @property
+    def difference(self) -> Interval:
+        """To the matched control."""
+        return self.differences[self.matched]
 
     @property
     def finding(self) -> str:
-        """What its interval alone says."""
-        return "help" if self.difference.lower > 0 else "hurt" if self.difference.upper < 0 else "open"
+        """What its intervals say: it must be over every control to help, as for the verdict."""
+        if all(difference.lower > 0 for difference in self.differences.values()):
+            return "help"
+        return "hurt" if self.difference.upper < 0 else "open"
 
 
 class Judges(NamedTuple):
@@ -149,10 +159,10 @@ def read_judges(
             check_against_manifest(own, manifest, classes)
         check_comparable(of)
         statistics = _compared(of, manifest, classes, resamples=resamples, confidence=confidence, seed=seed)
-        own = statistics[candidates[0]]
-        difference = own.differences[MATCHED_CONTROL[candidates[0]]]["macro_f1"]
+        to = {control: of["macro_f1"] for control, of in statistics[candidates[0]].differences.items()}
         scores = {arm: of_arm.metrics["macro_f1"] for arm, of_arm in statistics.items()}
-        asked.append(Asked(kind, difference.n_seeds, scores, difference))
+        seeds = len(next(iter(of.values())).seeds)
+        asked.append(Asked(kind, seeds, scores, to, MATCHED_CONTROL[candidates[0]]))
     return Judges(candidates[0], asked[0], asked[1], confidence)
 
 
