@@ -390,7 +390,7 @@ def test_numbers_as_they_are_written(read, text, written):
 )
 def test_a_number_stays_a_number(root, tmp_path, text, written, value):
     """2e-4 without a dot among them, which YAML 1.1 takes for text."""
-    (tmp_path / "params.yaml").write_text(text.replace("G_lr: 0.0004", f"G_lr: {written}", 1))
+    (tmp_path / "params.yaml").write_text(text.replace("G_lr: 0.001", f"G_lr: {written}", 1))
     got = load_params(tmp_path / "params.yaml").train_gan.G_lr
     assert got == value and isinstance(got, float)
 

@@ -116,19 +116,6 @@ CASES = {
         [(signal.SIGKILL, 2), (signal.SIGTERM, 2), (signal.SIGKILL, 18)],  # in the SGAN, and in a baseline
         whole="train_sgan",
     ),
-    "filter_synthetic": Case(
-        ["filter_synthetic"],
-        "filter_synthetic",
-        [
-            "data/filtered",
-            "data/augmented_filtered",
-            "data/arrays/filtered",
-            "data/arrays/augmented_filtered",
-            "results/filter",
-            "results/metrics/filter_synthetic.json",
-        ],
-        [(signal.SIGINT, 2), (signal.SIGKILL, 2)],  # as the teacher looks
-    ),
     "sweep_mixture": Case(
         ["sweep_mixture"],
         "sweep_mixture",
