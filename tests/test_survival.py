@@ -54,8 +54,6 @@ SHRUNKEN = {
     "label_budgets": [2],
     "train_sgan": {"steps": 5, "eval_every": 3, "batch_size": 4, "seeds": [0, 1], "units": 4, "input_size": 32,
                    "augmented_views": 1},
-    "filter_synthetic": {"input_size": None, "views": 12, "max_candidates_factor": 2,
-                         "when_starving": "fill", "rules": {"agreement": False, "confidence": 0.9, "density": None}},
     "sweep_mixture": {"ratios": [1, 2]},
     "study_minority": {"class_name": "healthy", "total_kimg": 0.05},
     "minority_counts": [3],
