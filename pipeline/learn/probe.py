@@ -25,7 +25,7 @@ from pipeline.learn.metrics import evaluate_predictions
 from pipeline.learn.trained import Trained, log_loss
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of scikit-learn: the inverse of the penalty on standardised features
-USUAL_STRENGTH = 1e-2  # where val is to choose nothing: the best or next to it on both sets of bench/judges
+USUAL_STRENGTH = 1e-2  # where val is to choose nothing: the best or next to it on tea and on the rendered sample
 MOST_ITERATIONS = 2000
 TOLERANCE = 1e-4  # a hundredth of it moves no third digit of macro-F1, for three times the time
 
