@@ -18,6 +18,11 @@ MOST_THREADS = 8  # small networks gain nothing from more
 RESOLUTIONS = (32, 64, 128, 256)
 GOAL_MINUTES = {"cpu": 20.0, "cuda": 45.0}
 JUDGE_SIZE = 224  # px, what the pretrained network was made for; smaller photos are kept at their own size
+# What a frozen judge does, from the most telling (bench/results) to the cheapest: the side that it sees (px), augmented
+# views of each image, mixtures that the sweep tries. The first that leaves the rest of the run enough is taken.
+RATIOS = ([0.25, 0.5, 1, 2, 3], [0.5, 1, 2], [0.5, 1], [1])
+LOOKS = [(224, 3, 0), (224, 2, 0), (224, 2, 1), (224, 1, 1), (128, 3, 1), (128, 2, 1), (128, 1, 1), (128, 1, 2),
+         (128, 1, 3), (96, 1, 3), (64, 1, 3)]  # fmt: skip
 # The judge and, beside it, one of another kind. On a CPU trainings of a large network would take the time of all else.
 JUDGES: dict[str, dict[str, Any]] = {
     "cpu": {
@@ -26,6 +31,7 @@ JUDGES: dict[str, dict[str, Any]] = {
         "second_judge.model": "mobilenet_v3_small",
         "second_judge.weights": None,
         "second_judge.input_size": 64,
+        "second_judge.views": 0,
     },
     "cuda": {
         "train_classifier.kind": "finetune",
@@ -33,6 +39,7 @@ JUDGES: dict[str, dict[str, Any]] = {
         "second_judge.model": "tf_efficientnet_lite0",
         "second_judge.weights": "packaged",
         "second_judge.input_size": JUDGE_SIZE,
+        "second_judge.views": LOOKS[0][1],  # or `classic` would be `balanced` to it
     },
 }
 
@@ -89,11 +96,6 @@ LEAST = {"train_gan": 2.0, "specialise_gan": 0.2, "train_extractor": 240, "train
 BUDGETS = (5, 10, 20)  # labelled images a class
 SGAN_ON_FEATURES = 0.04  # its share there
 SGAN_STEPS_WANTED = 300  # with fewer, of three label budgets the middle one is given up
-# What a frozen judge does, from the most telling (bench/results) to the cheapest: the side that it sees (px), augmented
-# views of each image, mixtures that the sweep tries. The first that leaves the rest of the run enough is taken.
-RATIOS = ([0.25, 0.5, 1, 2, 3], [0.5, 1, 2], [0.5, 1], [1])
-LOOKS = [(224, 3, 0), (224, 2, 0), (224, 2, 1), (224, 1, 1), (128, 3, 1), (128, 2, 1), (128, 1, 1), (128, 1, 2),
-         (128, 1, 3), (96, 1, 3), (64, 1, 3)]  # fmt: skip
 MOST_LOOKING = 0.3  # of the goal
 
 # Seconds, measured once on two shared cores; their order of magnitude is what counts.
@@ -384,7 +386,7 @@ def choose_budget(
     spent["train_gan"] = joint_kimg * 1000 / speed.gan
     spent["specialise_gan"] = num_classes * class_kimg * 1000 / speed.gan
     spent["train_sgan"] = sgan_runs * sgan_steps * sgan.batch_size / speed.sgan
-    # Half the photos' own size is no reason to enlarge them in the store; the network does so where it must
+    # Most photos are not enlarged in the store: the network does so where it must
     photo = max(min(JUDGE_SIZE, *median_size), 32)
     changes = {
         "label_budgets": label_budgets,

@@ -238,6 +238,8 @@ def _init(arguments: argparse.Namespace) -> None:
         "split.group_pattern": groups.pattern,
         **budget.changes,
     }
+    # A GAN may be asked for more than the photos have; the judge sees no less than it
+    changes["split.photo_resolution"] = max(img_resolution, changes["split.photo_resolution"])
     edited((root / "params.yaml").read_text(encoding="utf-8"), changes)  # a missing section shows before copying
 
     _print_set(found, class_counts, notes, renamed)

@@ -695,7 +695,7 @@ def test_all_time_is_counted_for_a_judge_of_either_kind():
     of_arm = finetune.minutes["train_classifier"] / len(params.arms)
     mixtures = 1 + len(finetune.changes["sweep_mixture.ratios"])
     assert finetune.minutes["sweep_mixture"] > mixtures * of_arm  # and drawing
-    assert finetune.changes["second_judge.kind"] == "probe"
+    assert finetune.changes["second_judge.kind"] == "probe" and finetune.changes["second_judge.views"] > 0
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -766,3 +766,9 @@ def test_leaves_in_file_names_are_hinted_at(repo, tmp_path, capsys):
     assert "48 images in 24 groups of 2" in out and "split.group_pattern" in out
     assert cli.main(["init", str(raw), "--dry-run", "--group-pattern", r"^([a-z]+\d+)"]) == 0
     assert "groups of 2" not in capsys.readouterr().out
+
+
+def test_a_gan_asked_for_more_than_the_photos_have_is_planned_for(repo, leaves, capsys):
+    assert cli.main(["init", str(leaves), "--img-resolution", "256"]) == 0
+    written = load_params(repo / "params.yaml").split
+    assert written.img_resolution == written.photo_resolution == 256
