@@ -113,13 +113,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for process in started:
         assert finish(process) == ""
     all_sent(root)
+    shutil.copyfile(root / "mlflow.db", root / "new.db")  # before other tests add runs of their own names
     return root
 
 
 @pytest.fixture
 def fresh(store: Path, tmp_path: Path) -> Path:
     """A folder with a database of its own; to create one takes MLflow seconds."""
-    shutil.copyfile(store / "mlflow.db", tmp_path / "mlflow.db")
+    shutil.copyfile(store / "new.db", tmp_path / "mlflow.db")
     return tmp_path
 
 
