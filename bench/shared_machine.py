@@ -3,9 +3,10 @@
     python -m bench.shared_machine
 
 Steps of the shipped GAN's networks on the CPU, each time in a process of its own: alone, and beside two processes that
-only count, with torch's threads as OpenMP has them by default and with `OMP_WAIT_POLICY=PASSIVE`, as stages set it.
-The four are run in turn, several times; the figure is processor time, which a neighbour would not change if threads
-that wait for each other did not work at it.
+only count, with torch's threads as OpenMP has them by default, sleeping at once (`OMP_WAIT_POLICY=PASSIVE`), and
+spinning so many times first (GNU's `GOMP_SPINCOUNT`; stages set pipeline/machine.py's SPINS). All are run in turn,
+several times; the figure is processor time, which a neighbour would not change if threads that wait for each other
+did not work at it, and beside it the seconds alone, which sleeping at once costs.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from pathlib import Path
 from statistics import median
 
 RESULT = Path(__file__).parent / "results" / "shared_machine_cpu.json"
-THREADS, NEIGHBOURS, STEPS, REPEATS = 2, 2, 10, 3
+THREADS, NEIGHBOURS, STEPS, REPEATS = 2, 2, 20, 5
 POLICIES = {"default": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}
+POLICIES |= {f"spins_{number}": {"GOMP_SPINCOUNT": str(number)} for number in (300, 1000, 3000, 10000)}
 
 
 def worker() -> None:

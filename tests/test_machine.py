@@ -25,12 +25,18 @@ def test_threads_are_those_asked_for_whatever_the_environment_says():
     assert {api: number for api, number in pools} == {"openmp": 3, "openblas": 1}
 
 
-def test_threads_that_wait_do_not_spin():
+def test_threads_that_wait_spin_for_a_moment_only():
     """As the OpenMP that torch loads says itself."""
     code = "from pipeline.machine import fix_threads; fix_threads(2); import torch"
-    environment = {**os.environ, "OMP_DISPLAY_ENV": "true", "OMP_WAIT_POLICY": "ACTIVE"}
+    environment = {
+        **os.environ,
+        "OMP_DISPLAY_ENV": "verbose",
+        "OMP_WAIT_POLICY": "ACTIVE",
+        "GOMP_SPINCOUNT": "99999999",
+    }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
+    assert f"GOMP_SPINCOUNT = '{machine.SPINS}'" in done.stderr
 
 
 def test_results_of_one_machine_are_one_record(tmp_path):
