@@ -71,7 +71,7 @@ class Stage:
         device = "cuda" if available and self.params.device != "cpu" else "cpu"
         if device == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which loads torch's compiler
         self._device = device
         return device
 

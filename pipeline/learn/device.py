@@ -26,16 +26,12 @@ def reproducible() -> Iterator[None]:
     On a GPU some layers have no deterministic kernel, or need CUBLAS_WORKSPACE_CONFIG=:4096:8 in the
     environment: torch warns there, and goes on.
     """
-    before = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.backends.cudnn.benchmark,
-    )
+    before = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
     with torch.random.fork_rng():
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which loads torch's compiler
         torch.backends.cudnn.benchmark = False
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-            torch.backends.cudnn.benchmark = before[2]
+            torch.set_deterministic_debug_mode(before[0])
+            torch.backends.cudnn.benchmark = before[1]
