@@ -16,8 +16,9 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
+from pipeline.features.folded import folded
 from pipeline.features.penultimate import penultimate_features
-from pipeline.features.pixels import PREDICT_BATCH
+from pipeline.features.pixels import PREDICT_BATCH, to_pixels
 from pipeline.images.transforms import Policy, build_policy
 from pipeline.resume import fingerprint
 
@@ -38,6 +39,7 @@ class Looks:
 
     def __init__(self, network: nn.Module, folder: str | Path | None = None, *, name: str = "") -> None:
         self.network, self.name = network.eval(), name
+        self._folded: nn.Module | None = None
         last = [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
         state = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(f"{last}.")}
         shape = re.sub(r"out_features=\d+", "", str(network))  # nor has the number of classes
@@ -90,7 +92,7 @@ class Looks:
                         pictures = np.stack([picture(i) for i in rows])
                         # Always a whole batch: a convolution's last bits may depend on its size
                         whole = np.concatenate([pictures, pictures[-1:].repeat(PREDICT_BATCH - len(rows), axis=0)])
-                        features = penultimate_features(self.network, whole)[: len(rows)]
+                        features = self._features(whole)[: len(rows)]
                         fresh |= {keys[i]: row for i, row in zip(rows, features, strict=True)}
                         bar.update(len(rows))
                 finally:  # Ctrl-C, SIGTERM: what was seen is not looked at again
@@ -99,6 +101,12 @@ class Looks:
                         self.rows |= fresh
                 known |= fresh
         return np.stack([known[key] for key in keys])
+
+    def _features(self, pictures: np.ndarray) -> np.ndarray:
+        if self._folded is None:
+            device = next(self.network.parameters()).device
+            self._folded = folded(self.network, to_pixels(pictures[:1], device))
+        return penultimate_features(self._folded, pictures)
 
     def _read(self) -> None:
         for path in sorted(self.folder.glob("*.npz")) if self.folder is not None else []:
