@@ -30,10 +30,13 @@ from pipeline.learn.metrics import evaluate_predictions
 from pipeline.learn.trained import predict
 
 LITE0 = {"model": "tf_efficientnet_lite0", "weights": "packaged"}
+SMALL = "test_resnet"  # of timm's: a ResNet of five blocks and 0.37 million weights
 SCRATCH: dict[str, Any] = {"kind": "scratch", "model": "mobilenet_v3_small", "weights": None, "input_size": None}
 JUDGES: dict[str, dict[str, Any]] = {
     "scratch, 100 steps": SCRATCH | {"steps": 100, "optimiser": "sgd", "lr": 0.05},
     "scratch, 300 steps": SCRATCH | {"steps": 300, "optimiser": "sgd", "lr": 0.05},
+    "scratch, small ResNet, 100 steps": SCRATCH | {"model": SMALL, "steps": 100, "optimiser": "sgd", "lr": 0.05},
+    "scratch, small ResNet, 300 steps": SCRATCH | {"model": SMALL, "steps": 300, "optimiser": "sgd", "lr": 0.05},
     "probe, 64 px": LITE0 | {"kind": "probe", "input_size": None},
     "probe, 128 px": LITE0 | {"kind": "probe", "input_size": 128},
     "probe, 128 px, plain": LITE0 | {"kind": "probe", "input_size": 128, "augment": "none"},
@@ -86,11 +89,13 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=25, help="a class in train (default 25)")
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--resolution", type=int, default=64, help="px that all photos are reduced to (default 64)")
+    parser.add_argument("--judge", action="append", choices=list(JUDGES), help="only this one; may be repeated")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     images, labels, groups, classes = read(arguments.data, arguments.groups, arguments.resolution)
-    figures: dict[str, dict[str, list[float]]] = {name: {"macro_f1": [], "cpu_seconds": []} for name in JUDGES}
+    judges = arguments.judge or list(JUDGES)
+    figures: dict[str, dict[str, list[float]]] = {name: {"macro_f1": [], "cpu_seconds": []} for name in judges}
     test_images = []
     for seed in range(arguments.splits):
         sides = split(labels, groups, sizes={"train": arguments.photos, "val": 10}, seed=seed)
@@ -98,8 +103,8 @@ def main() -> None:
             side: Store(images[rows], labels[rows], [str(i) for i in rows], classes) for side, rows in sides.items()
         }
         test_images.append(len(stores["test"].labels))
-        for name, judge in JUDGES.items():
-            settings = REST | judge
+        for name in judges:
+            settings = REST | JUDGES[name]
             if settings["kind"] == "probe":
                 settings |= {"steps": 0, "optimiser": "", "lr": 0.0}  # of which a probe knows nothing
             Looks._kept.clear()  # or one judge would profit from what another has looked at

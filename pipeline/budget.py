@@ -28,7 +28,7 @@ JUDGES: dict[str, dict[str, Any]] = {
     "cpu": {
         "train_classifier.kind": "probe",
         "second_judge.kind": "scratch",
-        "second_judge.model": "mobilenet_v3_small",
+        "second_judge.model": "test_resnet",
         "second_judge.weights": None,
         "second_judge.input_size": 64,
         "second_judge.views": 0,
@@ -54,7 +54,7 @@ SAMPLE: dict[str, Any] = {
     "split.photo_resolution": 128,
     "split.groups_csv": None,
     "split.group_pattern": None,
-    "train_extractor.steps": 300,
+    "train_extractor.steps": 200,
     "train_extractor.eval_every": 50,
     "train_gan.total_kimg": 22,
     "train_gan.ema_half_life_kimg": 1.5,
@@ -71,8 +71,8 @@ SAMPLE: dict[str, Any] = {
     "assess.input_size": 128,
     "train_classifier.steps": 150,
     "train_classifier.eval_every": 50,
-    "second_judge.steps": 120,
-    "second_judge.eval_every": 40,
+    "second_judge.steps": 100,
+    "second_judge.eval_every": 25,
     "sweep_mixture.ratios": [0.5, 1],
     "study_minority.total_kimg": 22,
     "train_sgan.steps": 80,
@@ -91,7 +91,7 @@ SHARES = {
 # extractor hardly knows the classes, and a blurred checkpoint looks best (bench/results).
 MOST = {"train_gan": 600.0, "specialise_gan": 40.0, "train_extractor": 1200, "train_classifier": 600,
         "second_judge": 600, "train_sgan": 4000}  # fmt: skip
-LEAST = {"train_gan": 2.0, "specialise_gan": 0.2, "train_extractor": 240, "train_classifier": 100, "second_judge": 60,
+LEAST = {"train_gan": 2.0, "specialise_gan": 0.2, "train_extractor": 150, "train_classifier": 100, "second_judge": 60,
          "train_sgan": 60}  # fmt: skip
 BUDGETS = (5, 10, 20)  # labelled images a class
 SGAN_ON_FEATURES = 0.04  # its share there

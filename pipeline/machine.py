@@ -46,7 +46,7 @@ def fix_threads(number: int) -> None:
     os.environ["OMP_DYNAMIC"] = os.environ["MKL_DYNAMIC"] = "FALSE"
     os.environ.pop("OMP_THREAD_LIMIT", None)
     # A thread that waits sleeps: spinning, it takes a neighbour's core. But not at once, where that can be said (GNU's
-    # OpenMP, of torch's packages for Linux): falling asleep and waking a thousand times a step costs more than the step.
+    # OpenMP, of torch's packages for Linux): to fall asleep and wake a thousand times costs more than a training step.
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     os.environ["GOMP_SPINCOUNT"] = str(SPINS)
     # NumPy's takes no more than there are cores, whatever one asks for: one, then, is the number to be had anywhere

@@ -243,7 +243,7 @@ def train_sgan(
                 averaged=averaged[1],
                 steps=steps,
             )
-            opt_D = torch.optim.Adam(D.parameters(), lr, betas=ADAM_BETAS)
+            opt_D = torch.optim.Adam(D.parameters(), lr, betas=ADAM_BETAS, fused=True)
             best, history, optimiser_steps, first_step = BestOnVal(), [], 0, 1
             sums: dict[str, list[Tensor]] = {}
             parts = {"D": D, "opt_D": opt_D, "averaged": averaged, "best": best, **method.parts}
@@ -373,7 +373,7 @@ class Sgan:
         self.device = pool.space.reals.device
         self.G = pool.space.generator(z_dim)
         self.G.to(self.device, memory_format=torch.channels_last)
-        self.opt_G = torch.optim.Adam(self.G.parameters(), lr, betas=ADAM_BETAS)
+        self.opt_G = torch.optim.Adam(self.G.parameters(), lr, betas=ADAM_BETAS, fused=True)
         self.optimisers = [self.opt_G]
         self.parts = {"G": self.G, "opt_G": self.opt_G}
 
