@@ -71,8 +71,8 @@ SAMPLE: dict[str, Any] = {
     "assess.input_size": 128,
     "train_classifier.steps": 150,
     "train_classifier.eval_every": 50,
-    "second_judge.steps": 100,
-    "second_judge.eval_every": 25,
+    "second_judge.steps": 80,
+    "second_judge.eval_every": 20,
     "sweep_mixture.ratios": [0.5, 1],
     "study_minority.total_kimg": 22,
     "train_sgan.steps": 80,
@@ -106,7 +106,7 @@ FITTED = 5e-5  # an image and class of a regression, at all strengths
 FORWARD = 1 / 3  # a forward pass as a share of a training step of the classifier
 FEATURES = 1280  # of a frozen network's photo: those of Lite0
 SGAN_FORWARD = 0.15  # three forward passes, of the SGAN and of its baselines, as a share of a step of all
-CANDIDATES = 3  # that the filter looks at for each image that it keeps
+CANDIDATES = 2  # that the filter looks at for each image that it keeps
 DRAWING_SPEED = 5.0  # images drawn by G in the time of one image of its training
 OVERHEAD = 1.45  # augmentation, penalties, previews, tracking on top of the bare steps
 SAFETY = 0.85  # of the goal that is planned for
