@@ -685,7 +685,7 @@ def test_all_time_is_counted_for_a_judge_of_either_kind():
     assert probe.changes["split.photo_resolution"] == 100  # px: no photo is enlarged in the store
     steps = probe.changes["train_extractor.steps"]
     assert probe.minutes["train_extractor"] * 60 == pytest.approx(steps * 32 / SPEED.classifier)
-    a_run = probe.changes["second_judge.steps"] * 32 / SPEED.classifier
+    a_run = probe.changes["second_judge.steps"] * params.second_judge.batch_size / SPEED.classifier
     assert probe.minutes["second_judge"] * 60 == pytest.approx(4 * 3 * a_run)  # the controls and the candidate, seeds
     slower = budget.choose_budget(params, speed=SPEED._replace(look=55.0), device="cpu", **plan)
     keys = ("train_classifier.input_size", "train_classifier.views")
