@@ -263,7 +263,10 @@ def test_stages_below_one_dvc_process_share_a_parent_and_an_uploader_and_dvc_roo
     copy.mkdir(parents=True)
     stage = "with stage_run(sys.argv[1], {}, root=Path.cwd()): pass"
     run_dvc(copy, stage, "first", "second", "third", DVC_ROOT=str(store))
-    assert len(uploaders(store)) == 1  # for all of them, and it sees by itself that dvc is gone
+    deadline = time.monotonic() + 15
+    while len(uploaders(store)) > 1:  # one for all of them: a second, started before the first had its lock, leaves
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     all_sent(store)
     parents = {the_run(store, name).data.tags["mlflow.parentRunId"] for name in ("first", "second", "third")}
     parent = client(store).get_run(parents.pop())
