@@ -57,3 +57,20 @@ def test_a_norm_that_is_used_twice_stays() -> None:
     nn.init.uniform_(network.norm.running_mean, 0.5, 1.5)
     pixels = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(folded(network, pixels)(pixels), network(pixels))
+
+
+@torch.no_grad()
+def test_what_goes_past_the_norm_is_not_lost() -> None:
+    class Past(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.conv(x)
+            return self.norm(x) + x
+
+    network = Past().eval()
+    nn.init.uniform_(network.norm.running_mean, 0.5, 1.5)
+    pixels = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(folded(network, pixels)(pixels), network(pixels))
