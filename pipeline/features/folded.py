@@ -1,4 +1,4 @@
-"""A network for looking alone: its batch norms are folded into the convolutions before them, for a quarter less time."""
+"""A network for looking alone, its batch norms folded into the convolutions before them, for a quarter less time."""
 
 from __future__ import annotations
 
