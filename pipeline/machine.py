@@ -31,7 +31,7 @@ PACKAGES = (
 )
 
 
-SPINS = 3000  # some 10 microseconds; beside busy neighbours 1.1 times the processor time, see bench/results
+SPINS = 3000  # some 10 microseconds; beside busy neighbours 1.1 times the processor time (bench/results)
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h; the last is 32 MiB at most
 
 
