@@ -13,9 +13,9 @@ running average draws images of two streams. From the first, 64 a class as in th
     kimg                            the last checkpoint, whatever it looks like
 
 From the second, 25 a class, come the worths, macro-F1 on test: `synthetic_only`, a Lite0 probe that has seen them
-alone; `classic_synthetic`, one that has seen the real photos too, both augmented; `scratch_only`, a MobileNetV3-small
-from scratch that has seen them alone. Photos too are reduced to 64 px, or sharp photos and blurred images would differ
-by that before all else; the frozen network sees both at 128 px.
+alone; `classic_synthetic`, one that has seen the real photos too, both augmented; `scratch_only`, a ResNet of five
+blocks from scratch that has seen them alone. Photos too are reduced to 64 px, or sharp photos and blurred images would
+differ by that before all else; the frozen network sees both at 128 px.
 
 The table has rank correlations over checkpoints, signed so that more is better, with intervals from blocks of
 neighbours drawn anew, for neighbours are alike; and regrets: the worth of the checkpoint that a criterion chooses minus

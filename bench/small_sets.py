@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from bench.judges import LITE0, REST, SCRATCH, read, split
+from bench.judges import LITE0, REST, SCRATCH, SMALL, read, split
 from pipeline.features.looks import Looks
 from pipeline.features.penultimate import penultimate_features
 from pipeline.features.saved import load_classifier, save_classifier
@@ -40,7 +40,7 @@ NO_OPTIMISER = {"steps": 0, "optimiser": "", "lr": 0.0}  # of which a probe know
 
 JUDGES: dict[str, dict[str, Any]] = {
     "probe": LITE0 | {"kind": "probe", "input_size": PROBE_SIDE} | NO_OPTIMISER,
-    "scratch": SCRATCH | {"steps": 300, "optimiser": "sgd", "lr": 0.05},
+    "scratch": SCRATCH | {"model": SMALL, "steps": 300, "optimiser": "sgd", "lr": 0.05},
     "finetune": LITE0 | {"kind": "finetune", "input_size": None, "steps": 150, "optimiser": "adamw", "lr": 0.001},
 }
 

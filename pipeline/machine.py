@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import os
 import platform
+from functools import cache
 from pathlib import Path
 
 from pipeline import InputError
@@ -83,6 +84,7 @@ def cpu_model() -> str:
     return f"{name} ({', '.join(' '.join(number.split()) for number in numbers)})" if numbers else name
 
 
+@cache
 def versions() -> dict[str, str]:
     """Installed packages by name; one that is not there is left out."""
     found = {}

@@ -12,13 +12,14 @@ from __future__ import annotations
 import difflib
 import re
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline import InputError, check_arms, shown
-from pipeline.params_reading import read_values
+from pipeline.params_reading import read_text, values_of
 
 # A class or an arm becomes part of file names; the longest is `.train_classifier@<arm>.json.partial`, of 255 bytes
 MOST_NAME_BYTES = 200
@@ -642,7 +643,20 @@ def load_params(path: str | Path) -> Params:
     Raises:
         InputError: The file is missing or not YAML, or a value is out of its range; names the key or the line.
     """
-    values = read_values(path)
+    return _params(read_text(path), str(path))
+
+
+@lru_cache(maxsize=1)  # a stage looks several times whether the file is still the same
+def _params(text: str, path: str) -> Params:
+    return check_values(values_of(text, path), path)
+
+
+def check_values(values: dict[str, Any], path: str | Path) -> Params:
+    """Parameters of plain values; the path is for errors.
+
+    Raises:
+        InputError: A value is out of its range; names the key.
+    """
     try:
         return Params.model_validate(values)
     except ValidationError as error:

@@ -17,7 +17,8 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ruamel.yaml.util import load_yaml_guess_indent
 
 from pipeline import InputError
-from pipeline.params import load_params, read_values
+from pipeline.params import load_params
+from pipeline.params_reading import read_values
 
 # What some YAML reader takes for a bool or null where it stands bare (PyYAML: YAML 1.1)
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"}

@@ -39,6 +39,15 @@ def read_values(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: The file is missing, too large, not UTF-8, not YAML, or holds more than plain values.
     """
+    return values_of(read_text(path), path)
+
+
+def read_text(path: str | Path) -> str:
+    """A file's text, as far as it can be parameters.
+
+    Raises:
+        InputError: The file is missing, too large or not UTF-8.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(
@@ -52,10 +61,18 @@ def read_values(path: str | Path) -> dict[str, Any]:
     if len(content) > MOST_BYTES:
         raise InputError(f"{path}: expected at most {MOST_BYTES // 1024} kB of parameters, found more; shorten it.")
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}: expected UTF-8, found other bytes in line {line}; save it as UTF-8.") from None
+
+
+def values_of(text: str, path: str | Path) -> dict[str, Any]:
+    """The values of `read_values`, of a text that `read_text` has given; the path is for errors.
+
+    Raises:
+        InputError: Not YAML, or more than plain values.
+    """
     try:
         return _Document(text).read()
     except InputError as error:

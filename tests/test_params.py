@@ -9,8 +9,9 @@ import typing
 import pytest
 
 from pipeline import MATCHED_CONTROL, InputError, params, shown
-from pipeline.params import RECIPES, SHAPE, Params, load_params, read_values
+from pipeline.params import RECIPES, SHAPE, Params, check_values, load_params
 from pipeline.params_edit import edit_params
+from pipeline.params_reading import read_values
 
 ARM = {
     "train": "data/arrays/train",
@@ -33,7 +34,7 @@ def shipped(root):
 
 
 @pytest.fixture
-def said(shipped, monkeypatch):
+def said(shipped):
     """What is said of the shipped values with some replaced (with KeyError: removed); "" where they are taken."""
 
     def said(*changes):
@@ -47,9 +48,8 @@ def said(shipped, monkeypatch):
                 del at[last]
             else:
                 at[last] = value
-        monkeypatch.setattr(params, "read_values", lambda path: values)
         try:
-            load_params("params.yaml")
+            check_values(values, "params.yaml")
         except InputError as error:
             message = str(error).removeprefix("params.yaml: ")
             assert message.splitlines() == [message] and len(message) < LONGEST and message.endswith(".")

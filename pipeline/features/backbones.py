@@ -78,8 +78,8 @@ def scale_of(name: str, weights: str | None) -> Scale:
         weights: As of `read_weights`; None: from scratch.
     """
     if weights is not None and name not in torchvision.models.list_models(module=torchvision.models):
-        config = _timm().create_model(name, pretrained=False).pretrained_cfg
-        return Scale(tuple(config["mean"]), tuple(config["std"]))  # of Lite0 .5 and .5: x / 127.5 - 1
+        config = _timm().get_pretrained_cfg(name)
+        return Scale(tuple(config.mean), tuple(config.std))  # of Lite0 .5 and .5: x / 127.5 - 1
     return Scale(IMAGENET_MEAN, IMAGENET_STD)
 
 
@@ -152,7 +152,8 @@ def lite0_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     timm counts blocks by stage, and calls the three convolutions of a block by what they do; the first block has no
     expansion, so that its projection is the first pointwise convolution.
     """
-    network = _timm().create_model(LITE0, pretrained=False)
+    with torch.device("meta"):  # its structure alone
+        network = _timm().create_model(LITE0, pretrained=False)
     places = [f"blocks.{s}.{b}" for s, stage in enumerate(network.blocks) for b in range(len(stage))]
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     other = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}

@@ -8,6 +8,7 @@ the regression is chosen on val.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -135,16 +136,20 @@ def frozen_looks(
     Raises:
         InputError: Bad names, weights or sizes.
     """
+    of_images = {"num_classes": len(train.classes), "img_resolution": train.images.shape[1]}
+    looks = _looks(model, weights, input_size, device, looks_dir, **of_images)
+    looks.name = name
+    return looks
+
+
+@lru_cache(maxsize=1)  # all sets of a stage are looked at through one network
+def _looks(
+    model: str, weights: str, input_size: int | None, device: str, looks_dir: str | Path | None, **of_images: int
+) -> Looks:
     with reproducible():
         seed_layers(0, "initial weights")  # of the last layer, which nobody looks at
-        network = build_classifier(
-            model,
-            num_classes=len(train.classes),
-            weights=weights,
-            input_size=input_size,
-            img_resolution=train.images.shape[1],
-        )
-        return Looks(network.to(device), looks_dir, name=name)
+        network = build_classifier(model, weights=weights, input_size=input_size, **of_images)
+        return Looks(network.to(device), looks_dir)
 
 
 def probe_labels(
