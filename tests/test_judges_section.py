@@ -15,7 +15,7 @@ from pipeline.report.judges_section import Judges, judges_section, read_judges
 from pipeline.report.results import Manifest
 
 CLASSES = ["healthy", "rust"]
-COUNTS = {"val": 8, "test": 60}
+COUNTS = {"val": 60, "test": 60}
 SEEDS = (0, 1)
 ARMS = ("real", "balanced", "classic", "filtered_classic")
 FILES = {split: [f"{split}_{i}.png" for i in range(count)] for split, count in COUNTS.items()}
@@ -26,10 +26,13 @@ MANIFEST = Manifest(
 )
 
 
-def answers(wrong: int) -> dict[str, np.ndarray]:
-    """Right but for so many of the test images, half of each class, by every seed."""
-    test = np.where(np.arange(COUNTS["test"]) % 30 < wrong // 2, 1 - LABELS["test"], LABELS["test"])
-    return {"val": np.tile(LABELS["val"], (2, 1)), "test": np.tile(test, (2, 1))}
+def answers(wrong: int, on_val: int | None = None) -> dict[str, np.ndarray]:
+    """By every seed wrong for so many of the test images, half of each class; of val for as many, or for others."""
+    of = {"val": wrong if on_val is None else on_val, "test": wrong}
+    return {
+        split: np.tile(np.where(np.arange(60) % 30 < count // 2, 1 - LABELS[split], LABELS[split]), (2, 1))
+        for split, count in of.items()
+    }
 
 
 def write(path: Path, by_method: dict[str, dict[str, np.ndarray]]) -> None:
@@ -47,12 +50,13 @@ def write(path: Path, by_method: dict[str, dict[str, np.ndarray]]) -> None:
                         writer.writerow([method, *row] if methods else row)
 
 
-def judged(folder: Path, first: dict[str, int], second: dict[str, int], **changes) -> Judges | None:
+def judged(folder: Path, first: dict[str, int], second: dict[str, int | tuple[int, int]], **changes) -> Judges | None:
     """Both judges' wrong answers by arm, written and read."""
     for arm, wrong in first.items():
         write(folder / "classifier" / arm / "predictions.csv", {"": answers(wrong)})
     if second:
-        write(folder / "second" / "predictions.csv", {arm: answers(wrong) for arm, wrong in second.items()})
+        of_second = {arm: answers(*np.atleast_1d(wrong)) for arm, wrong in second.items()}
+        write(folder / "second" / "predictions.csv", of_second)
     return read_judges(
         {arm: folder / "classifier" / arm for arm in first}, folder / "second", kinds=("probe", "scratch"),
         classes=CLASSES, **{"manifest": MANIFEST, "resamples": 500, "confidence": 0.95, **changes},
@@ -79,8 +83,39 @@ BETTER = dict.fromkeys(ARMS, 40) | {"filtered_classic": 6}
 )
 def test_the_sentence_follows_the_two_intervals(tmp_path, first, second, said):
     judges = judged(tmp_path, first, second)
-    assert re.search(said, judges.sentence), judges.sentence
-    assert judges.matched == "classic" and "`filtered_classic` against `classic`" in judges.sentence
+    sentence, _ = judges.sentences
+    assert re.search(said, sentence), sentence
+    assert judges.matched == "classic" and "`filtered_classic` against `classic`" in sentence
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (SAME | {"real": 4}, SAME | {"balanced": 2},
+         "Neither surely tells more of these leaves: macro-F1 0.967 as `balanced` by a network from scratch against "
+         "0.933 as `real` by a frozen pretrained network, of each judge the best on val"),
+        (dict.fromkeys(ARMS, 24), SAME,
+         "A network from scratch tells more of these leaves than a frozen pretrained network: macro-F1 0.900 as `real` "
+         "against 0.600 as `real`, of each judge the best on val (second minus first: +0.300 ["),
+        (SAME, dict.fromkeys(ARMS, 24),
+         "A frozen pretrained network tells more of these leaves than a network from scratch: macro-F1 0.900 as `real` "
+         "against 0.600 as `real`, of each judge the best on val (second minus first: -0.300 ["),
+    ],
+)  # fmt: skip
+def test_which_judge_tells_more_is_said_where_it_is_sure(tmp_path, first, second, said):
+    judges = judged(tmp_path, first, second)
+    assert said in judges.sentences[1]
+    page = str(judges_section(judges))
+    assert judges.sentences[1].split("`")[0] in page
+
+
+def test_the_arm_that_stands_for_a_judge_is_its_best_on_val(tmp_path):
+    second = {"real": (2, 8), "balanced": (4, 8), "classic": (10, 6), "filtered_classic": (2, 0)}
+    judges = judged(tmp_path, SAME, second)
+    assert judges.second.control == "classic"
+    assert judges.lead.mean == pytest.approx(judges.second.scores["classic"].mean - judges.first.scores["real"].mean)
+    assert judges.metrics["second_judge/lead"] == pytest.approx(judges.lead.mean, abs=1e-6)
+    assert judges.second.right == pytest.approx(50 / 60)
 
 
 def test_figures_are_those_of_compare_arms_and_stand_on_the_page(tmp_path):

@@ -258,6 +258,24 @@ def test_what_to_do_stands_first_everywhere_and_follows_from_the_figures(world):
     assert " ".join(summary(world["out_dir"]).split()).startswith(plain)
 
 
+@pytest.mark.parametrize(("strength", "is_advised"), [(5.0, True), (1.6, False)])
+def test_a_second_judge_that_surely_tells_more_is_what_is_advised(world, tmp_path, strength, is_advised):
+    rows = [["method", "seed", "split", "file", "label", *(f"p/{c}" for c in CLASSES)]]
+    for arm in ("real", "balanced", "classic", "synthetic_classic"):
+        rows += prediction_rows(strength, np.random.default_rng([5, len(arm)]), SEEDS, [arm])
+    write_csv(tmp_path / "second" / "predictions.csv", rows)
+    for name in ("synthetic", "synthetic_only"):  # the candidate is the one that the second judge was asked about
+        del world["classifier_dirs"][name]
+    sources = Sources(
+        classifiers=world["classifier_dirs"], second_judge=tmp_path / "second", judges=("probe", "scratch")
+    )
+    metrics = compare_predictions(**world | {"sources": sources})
+    plain = (world["out_dir"] / "verdict.txt").read_text().splitlines()[0]
+    assert (metrics["second_judge/lead_lower"] > 0) == is_advised
+    assert ("with a classifier trained from scratch: 9" in plain) == is_advised
+    assert ("With a pretrained classifier it is" in plain) == is_advised
+
+
 def test_rendered_sample_is_called_one(world):
     compare_predictions(**world)
     assert "endered sample" not in (world["out_dir"] / "report.html").read_text()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.measure.mixture_choice import choose_control, choose_ratio, describe_choice, smallest_within_noise
-from pipeline.measure.recipe import Mixture, advise, recommend
+from pipeline.measure.recipe import Mixture, Other, advise, recommend
 from pipeline.measure.statistics import Interval, compare_arms, score
 
 CLASSES = ["healthy", "rust", "scab"]
@@ -206,3 +206,12 @@ def test_a_confirmed_mixture_is_what_is_advised():
         "of 100. As many as make all classes equal: no evidence either way."
     )
     assert "As many as" not in advised("helps", 0.01, 0.02, mixture=mixture)
+
+
+@pytest.mark.parametrize(("verdict", "alone"), [("no_evidence", 71), ("helps", 74)])
+def test_a_better_kind_of_classifier_is_what_is_advised(verdict, alone):
+    said = advised(verdict, 0.01, 0.02, other=Other("scratch", "real", 0.823))
+    assert said.startswith(
+        "Use the photos as they are with a classifier trained from scratch: 82 of 100 right, classes counted alike. "
+        f"With a pretrained classifier it is {alone}, and by that one synthetic leaves were judged. Synthetic leaves "
+    )

@@ -127,6 +127,20 @@ class Mixture(NamedTuple):
     gain: Interval
 
 
+class Other(NamedTuple):
+    """Another kind of classifier, which tells more than the one that judged, and is trained on real photos alone.
+
+    Attributes:
+        judge: Its kind, as in params.yaml.
+        control: The arm that it is trained as.
+        right: Its balanced accuracy on test.
+    """
+
+    judge: str
+    control: str
+    right: float
+
+
 def advise(
     verdict: str,
     *,
@@ -136,6 +150,7 @@ def advise(
     gain: Interval,
     judge: str = "",
     mixture: Mixture | None = None,
+    other: Other | None = None,
     is_rendered_sample: bool = False,
 ) -> str:
     """What to do, and what synthetic leaves did, for somebody who knows leaves and no statistics.
@@ -148,6 +163,7 @@ def advise(
         gain: Balanced accuracy of the candidate minus that of its matched control.
         judge: Kind of classifier, as in params.yaml; "": nothing is said of it.
         mixture: Recommended; None: none is.
+        other: Surely better than what would be advised else; None: none is.
         is_rendered_sample: Says so, since it is no advice on photographs then.
     """
     leaves = "those synthetic leaves that passed the filter" if "filtered" in candidate else "the synthetic leaves"
@@ -160,6 +176,10 @@ def advise(
         text, share, found = ADD[MATCHED_CONTROL[candidate]], right[candidate], _found(verdict, gain)
     else:
         text, share, found = USE[control], right[control], _found(verdict, gain)
+    if other is not None:
+        less = f"{WITH_JUDGE[judge].strip().capitalize()} it is {round(100 * share)}"
+        found = f"{less}, and by that one synthetic leaves were judged. {found}"
+        text, share, judge = USE[other.control], other.right, other.judge
     do = text.format(leaves=leaves, judge=WITH_JUDGE.get(judge, "")).rstrip(",")
     where = "On drawn leaves, not photographs: " if is_rendered_sample else ""
     return f"{where}{do}: {round(100 * share)} of 100 right, classes counted alike. {found}"

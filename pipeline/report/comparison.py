@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
 from pipeline import MATCHED_CONTROL, REFERENCES, InputError, check_arms
 from pipeline.measure.calibration import brier, calibration_floor, expected_calibration_error, reliability
 from pipeline.measure.effects import EFFECTS, effects_among
 from pipeline.measure.guessing import guessing_macro_f1
 from pipeline.measure.mixture_choice import choose_control
-from pipeline.measure.recipe import advise
+from pipeline.measure.recipe import Other, advise
 from pipeline.measure.statistics import (
     METRICS,
     ArmStatistics,
@@ -60,7 +61,7 @@ from pipeline.report.results import (
 )
 from pipeline.report.table import write_rows
 
-NO_SOURCES = Sources()
+NO_SOURCES, NOTHING = Sources(), Finding(Markup())
 SGAN, SUPERVISED, SUPERVISED_CLASSIC, PROBE = "sgan", "supervised", "supervised_classic", "probe"
 OF_A_BUDGET = (SUPERVISED, SUPERVISED_CLASSIC, PROBE, SGAN)  # methods in the order of tables and pictures
 
@@ -196,7 +197,7 @@ def compare_predictions(
     of_training = training_sentences(scores, fit, guessing=guessing, steps=arms.steps)
     verdict, *details = outcome.sentences
     sentences = [
-        _advice(arms, outcome, found_beside.get("recipe"), sources.judges[0], is_rendered_sample),
+        _advice(arms, outcome, found_beside, sources.judges[0], is_rendered_sample),
         verdict,
         *of_training,
         *(line for finding in found_beside.values() for line in finding.sentences),
@@ -267,18 +268,28 @@ def compare_predictions(
     return metrics
 
 
-def _advice(arms: _Experiment, outcome: Outcome, recipe: Finding | None, judge: str, is_rendered_sample: bool) -> str:
+def _advice(
+    arms: _Experiment, outcome: Outcome, beside: Mapping[str, Finding], judge: str, is_rendered_sample: bool
+) -> str:
     """What to do, in plain words."""
-    candidate, sweep = outcome.candidate, recipe.sweep if recipe else None
+    sweep, judges = beside.get("recipe", NOTHING).sweep, beside.get("judges", NOTHING).judges
+    candidate, mixture = outcome.candidate, sweep.mixture if sweep else None
     on_val = {arm: [arms.val_macro_f1[arm]] for arm in REFERENCES}
+    control = sweep.choice["control"] if sweep else choose_control(on_val)
+    right = {arm: own.metrics["balanced_accuracy"].mean for arm, own in arms.statistics.items()}
+    advised = candidate if outcome.overall.verdict == "helps" else control
+    other = None
+    if judges and judges.leads[advised].lower > 0 and judges.second.right > (mixture.right.mean if mixture else 0):
+        other = Other(judges.second.kind, judges.second.control, judges.second.right)
     return advise(
         outcome.overall.verdict,
         candidate=candidate,
-        control=sweep.choice["control"] if sweep else choose_control(on_val),
-        right={arm: own.metrics["balanced_accuracy"].mean for arm, own in arms.statistics.items()},
+        control=control,
+        right=right,
         gain=arms.statistics[candidate].differences[MATCHED_CONTROL[candidate]]["balanced_accuracy"],
         judge=judge,
-        mixture=sweep.mixture if sweep else None,
+        mixture=mixture,
+        other=other,
         is_rendered_sample=is_rendered_sample,
     )
 

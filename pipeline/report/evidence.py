@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from pipeline.report.filter_plots import draw_filter
 from pipeline.report.filter_section import filter_section
-from pipeline.report.judges_section import judges_section, read_judges
+from pipeline.report.judges_section import Judges, judges_section, read_judges
 from pipeline.report.memorisation_plots import draw_closest_pairs, draw_copy_scores
 from pipeline.report.memorisation_section import memorisation_section
 from pipeline.report.minority_plots import draw_minority
@@ -66,12 +66,14 @@ class Finding(NamedTuple):
         sentences: For the verdict's box and verdict.txt.
         metrics: For metrics.json.
         sweep: Of the topic `recipe`, what was found itself.
+        judges: The same of the topic `judges`.
     """
 
     section: Markup
     sentences: Sequence[str] = ()
     metrics: Mapping[str, float] = {}
     sweep: Sweep | None = None
+    judges: Judges | None = None
 
 
 class Setting(NamedTuple):
@@ -106,7 +108,9 @@ def _judges(sources: Sources, setting: Setting) -> Finding | None:
         sources.classifiers, sources.second_judge, kinds=sources.judges, classes=setting.classes,
         manifest=setting.split, **setting.judging,
     )  # fmt: skip
-    return None if judges is None else Finding(judges_section(judges), [judges.sentence], judges.metrics)
+    if judges is None:
+        return None
+    return Finding(judges_section(judges), judges.sentences, judges.metrics, judges=judges)
 
 
 def _minority(sources: Sources, setting: Setting) -> Finding | None:

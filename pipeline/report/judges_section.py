@@ -1,7 +1,9 @@
-"""The page's section on the judge: does the answer depend on which classifier is asked?
+"""The page's section on the judge: does the answer depend on which classifier is asked, and which of two tells more?
 
 Synthetic images can help a network that has seen nothing else and leave a pretrained one where it was; then whoever has
 the pretrained one has no use for them. So the controls and the candidate stand before two judges of different kinds.
+Nor is a pretrained network the better one on all leaves: of small photos one from scratch can tell more
+(bench/results/judges_tea_cpu.json).
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from markupsafe import Markup
 
 from pipeline import MATCHED_CONTROL, REFERENCES, InputError
-from pipeline.measure.statistics import ArmStatistics, Interval, compare_arms
+from pipeline.measure.mixture_choice import choose_control
+from pipeline.measure.statistics import ArmStatistics, Interval, compare_arms, score
 from pipeline.report.html import fill
 from pipeline.report.results import Manifest, Predictions, check_against_manifest, check_comparable, read_predictions
 
@@ -23,10 +27,12 @@ JUDGES = {
     "finetune": "a pretrained network, trained on",
     "scratch": "a network from scratch",
 }
+SECOND = "second judge"  # its best control beside the arms of the first; no arm's name holds a space
 
 SECTION = """<section>
 <h2>Does the answer depend on the judge?</h2>
-<p><strong>{{ sentence | code }}</strong></p>
+<p><strong>{{ sentences[0] | code }}</strong></p>
+<p>{{ sentences[1] | code }}</p>
 <div class="scroll"><table>
 <thead><tr><th>macro-F1 on test</th>{% for arm in arms %}<th>{{ arm }}</th>{% endfor %}
 <th>{{ candidate }} − {{ matched }}</th></tr></thead>
@@ -50,6 +56,8 @@ class Asked(NamedTuple):
         scores: arm → macro-F1 on test.
         differences: control → of the candidate to it.
         matched: The control that differs from the candidate by the synthetic images alone.
+        control: The control of the highest macro-F1 on val.
+        right: Of that control, balanced accuracy on test.
     """
 
     kind: str
@@ -57,6 +65,8 @@ class Asked(NamedTuple):
     scores: Mapping[str, Interval]
     differences: Mapping[str, Interval]
     matched: str
+    control: str
+    right: float
 
     @property
     def difference(self) -> Interval:
@@ -78,12 +88,14 @@ class Judges(NamedTuple):
         candidate: The GAN arm that both were asked about.
         first: Whose verdict it is.
         second: The other.
+        leads: Arm of the first → macro-F1 of the second's own control minus that arm's by the first.
         confidence: Of the intervals.
     """
 
     candidate: str
     first: Asked
     second: Asked
+    leads: Mapping[str, Interval]
     confidence: float
 
     @property
@@ -93,16 +105,36 @@ class Judges(NamedTuple):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """For metrics.json: `second_judge/<arm>/test/macro_f1` and `second_judge/difference` with their ends."""
+        """For metrics.json: `second_judge/<arm>/test/macro_f1`, `…/difference` and `…/lead` with their ends."""
         found = {}
         named = {f"{arm}/test/macro_f1": of for arm, of in self.second.scores.items()}
-        for name, of in (named | {"difference": self.second.difference}).items():
+        for name, of in (named | {"difference": self.second.difference, "lead": self.lead}).items():
             found |= {f"second_judge/{name}{end}": value for end, value in _ends(of).items()}
         return {key: round(float(value), 6) + 0.0 for key, value in found.items()}
 
     @property
-    def sentence(self) -> str:
-        """Whether the two say the same, forced by their intervals."""
+    def lead(self) -> Interval:
+        """Of the second's own control over the first's, each the best of its judge on val."""
+        return self.leads[self.first.control]
+
+    @property
+    def sentences(self) -> tuple[str, str]:
+        """Whether the two say the same, and which of them tells more; forced by their intervals."""
+        return self._on_synthetic_images(), self._on_themselves()
+
+    def _on_themselves(self) -> str:
+        better, other = (self.second, self.first) if self.lead.mean > 0 else (self.first, self.second)
+        surely = self.lead.lower > 0 or self.lead.upper < 0
+        own, theirs = (f"{of.scores[of.control].mean:.3f} as `{of.control}`" for of in (better, other))
+        start = JUDGES[better.kind].capitalize() if surely else "Neither surely"
+        return (
+            f"{start} tells more of these leaves{f' than {JUDGES[other.kind]}' if surely else ''}: macro-F1 {own} "
+            f"{'' if surely else f'by {JUDGES[better.kind]} '}against {theirs}"
+            f"{'' if surely else f' by {JUDGES[other.kind]}'}, of each judge the best on val (second minus first: "
+            f"{_signed(self.lead)})."
+        )
+
+    def _on_synthetic_images(self) -> str:
         first, second = JUDGES[self.first.kind], JUDGES[self.second.kind]
         said = {"help": "help", "hurt": "hurt", "open": "neither surely help nor surely hurt"}
         of = f"`{self.candidate}` against `{self.matched}`: {_signed(self.first.difference)} and"
@@ -153,7 +185,7 @@ def read_judges(
             "`dvc repro --force second_judge`."
         )
     of_first = {arm: read_predictions(Path(classifier_dirs[arm]) / "predictions.csv", classes)[""] for arm in of_second}
-    asked = []
+    asked, own_best = [], []
     for kind, of in zip(kinds, (of_first, of_second), strict=True):
         for own in of.values():
             check_against_manifest(own, manifest, classes)
@@ -162,8 +194,17 @@ def read_judges(
         to = {control: of["macro_f1"] for control, of in statistics[candidates[0]].differences.items()}
         scores = {arm: of_arm.metrics["macro_f1"] for arm, of_arm in statistics.items()}
         seeds = len(next(iter(of.values())).seeds)
-        asked.append(Asked(kind, seeds, scores, to, MATCHED_CONTROL[candidates[0]]))
-    return Judges(candidates[0], asked[0], asked[1], confidence)
+        control = choose_control({arm: _val_macro_f1(of[arm], classes) for arm in REFERENCES})
+        right = statistics[control].metrics["balanced_accuracy"].mean
+        asked.append(Asked(kind, seeds, scores, to, MATCHED_CONTROL[candidates[0]], control, right))
+        own_best.append(of[control])
+    pairs = [(SECOND, arm) for arm in of_first]
+    together = {**of_first, SECOND: own_best[1]}
+    compared = _compared(
+        together, manifest, classes, resamples=resamples, confidence=confidence, seed=seed, pairs=pairs
+    )[SECOND]
+    leads = {arm: compared.differences[arm]["macro_f1"] for arm in of_first}
+    return Judges(candidates[0], asked[0], asked[1], leads, confidence)
 
 
 def judges_section(judges: Judges) -> Markup:
@@ -176,7 +217,7 @@ def judges_section(judges: Judges) -> Markup:
             row |= {f"{name}{end}": value for end, value in _ends(of).items()}
         rows.append(row)
     return fill(
-        SECTION, sentence=judges.sentence, arms=arms, rows=rows, candidate=judges.candidate, matched=judges.matched,
+        SECTION, sentences=judges.sentences, arms=arms, rows=rows, candidate=judges.candidate, matched=judges.matched,
         confidence=judges.confidence,
     )  # fmt: skip
 
@@ -194,6 +235,11 @@ def _compared(
         groups=[manifest.groups["test"][image] for image in first.images],
         **resampling,
     )
+
+
+def _val_macro_f1(of: Predictions, classes: Sequence[str]) -> np.ndarray:
+    val = of.splits["val"]
+    return score(val.labels, val.predicted, len(classes))["macro_f1"]
 
 
 def _ends(value: Interval) -> dict[str, float]:
