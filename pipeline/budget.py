@@ -99,9 +99,10 @@ SGAN_STEPS_WANTED = 300  # with fewer, of three label budgets the middle one is 
 MOST_LOOKING = 0.3  # of the goal
 
 # Seconds, measured once on two shared cores; their order of magnitude is what counts.
-STAGE_START = 2.5  # interpreter, imports and DVC of one stage
+STAGE_START = 3.5  # interpreter, imports and DVC of one stage
 FILE = 0.003  # one image written, hashed and linked
 DECODED_PIXEL = 25e-9  # one pixel decoded, hashed and resized, on one core
+PAIR, MOST_PAIRING = 3e-5, 40.0  # a synthetic or real image held against one of train by pixels; `assess` samples
 FITTED = 5e-5  # an image and class of a regression, at all strengths
 FORWARD = 1 / 3  # a forward pass as a share of a training step of the classifier
 FEATURES = 1280  # of a frozen network's photo: those of Lite0
@@ -350,7 +351,7 @@ def choose_budget(
         "generate": drawn * (drawing + 2 * FILE),
         "filter_synthetic": (CANDIDATES * drawn + (1 + views) * train) * seen
         + drawn * (CANDIDATES * drawing + 2 * FILE),
-        "assess": (2 * drawn + 2 * train) * seen,
+        "assess": (2 * drawn + 2 * train) * seen + min(PAIR * (drawn + rest * total) * train, MOST_PAIRING),
         "sweep_mixture": train * max(ratios) * drawing,
         "predicting": predicting(looks, label_budgets),
     }
@@ -386,6 +387,10 @@ def choose_budget(
     spent["train_gan"] = joint_kimg * 1000 / speed.gan
     spent["specialise_gan"] = num_classes * class_kimg * 1000 / speed.gan
     spent["train_sgan"] = sgan_runs * sgan_steps * sgan.batch_size / speed.sgan
+    if sgan.space == "features":
+        sgan_size, labelled = sgan.input_size or size, sum(label_budgets) * num_classes * len(sgan.seeds)
+        looked = total * (sgan_size != size) + sgan.augmented_views * labelled  # the judge has seen the photos as large
+        spent["train_sgan"] += looked * (sgan_size / _LOOK_SIZE) ** 2 / speed.look
     # Most photos are not enlarged in the store: the network does so where it must
     photo = max(min(JUDGE_SIZE, *median_size), 32)
     changes = {

@@ -45,6 +45,13 @@ def sets() -> tuple[Store, Store]:
 @pytest.fixture(autouse=True)
 def _nothing_kept(monkeypatch):
     monkeypatch.setattr(looks.Looks, "_kept", {})
+    probe._looks.cache_clear()
+
+
+def another_process() -> None:
+    """Forget all that this one has seen."""
+    looks.Looks._kept.clear()
+    probe._looks.cache_clear()
 
 
 def fit(sets, **changes):
@@ -100,7 +107,7 @@ def looked(monkeypatch) -> list[int]:
 def test_a_picture_and_its_views_are_looked_at_once(sets, looked):
     fit(sets, seeds=[0, 1], augment="classic")
     first = len(looked)
-    assert first == 2 + 2 * 2  # train, val, two views for each of two seeds: each one padded batch
+    assert first == 2 + 3 + 2 * 2 * 2  # train, val, two views for each of two seeds: batches of 16, the last padded
     backwards = np.arange(len(sets[0].labels))[::-1]
     same = Store(sets[0].images[backwards], sets[0].labels[backwards], sets[0].files[::-1], CLASSES)
     (again,) = fit((same, sets[1]), augment="classic", method="another set of the same photos")
@@ -111,10 +118,10 @@ def test_a_picture_and_its_views_are_looked_at_once(sets, looked):
 def test_another_process_knows_what_was_looked_at_until_the_weights_differ(sets, looked, tmp_path):
     (first,) = fit(sets, augment="classic", looks_dir=tmp_path)
     before = len(looked)
-    looks.Looks._kept.clear()  # another process
+    another_process()
     (second,) = fit(sets, augment="classic", looks_dir=tmp_path)
     assert len(looked) == before and torch.equal(first.model.last.weight, second.model.last.weight)
-    looks.Looks._kept.clear()
+    another_process()
     fit(sets, augment="classic", looks_dir=tmp_path, model="mobilenet_v3_small", weights=other_weights(tmp_path))
     assert len(looked) == 2 * before
 
@@ -126,8 +133,6 @@ def other_weights(folder) -> str:
 
 
 def test_stopped_while_looking_it_goes_on_from_there(sets, looked, tmp_path, monkeypatch):
-    for module in (looks, probe):
-        monkeypatch.setattr(module, "PREDICT_BATCH", 16, raising=False)
     real = looks.penultimate_features
 
     def stop(model, images):
@@ -138,10 +143,10 @@ def test_stopped_while_looking_it_goes_on_from_there(sets, looked, tmp_path, mon
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(looks, "penultimate_features", stop)
         fit(sets, augment="classic", looks_dir=tmp_path)
-    looks.Looks._kept.clear()
+    another_process()
     (resumed,) = fit(sets, augment="classic", looks_dir=tmp_path)
     needed = len(looked)
-    looks.Looks._kept.clear()
+    another_process()
     looked.clear()
     (straight,) = fit(sets, augment="classic")
     assert len(looked) == needed == 9  # 24 + 36 pictures, 24 twice more, 16 at a time

@@ -24,6 +24,9 @@ from pipeline.resume import fingerprint
 
 MOST_BYTES = 2_000_000_000  # that are kept; beyond it the oldest go
 BLOCK = 32 * PREDICT_BATCH  # pictures that a kill can cost
+# At once. Of more at 224 px a layer's output is larger than what glibc can be made to keep (32 MiB, see
+# `machine.keep_memory`): on a CPU twice the time a picture, half of it the system's, which zeroes pages.
+BATCH = {"cpu": 16, "cuda": PREDICT_BATCH}
 
 
 class Looks:
@@ -39,11 +42,12 @@ class Looks:
 
     def __init__(self, network: nn.Module, folder: str | Path | None = None, *, name: str = "") -> None:
         self.network, self.name = network.eval(), name
+        self.device = next(network.parameters()).device
         self._folded: nn.Module | None = None
         last = [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
         state = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(f"{last}.")}
         shape = re.sub(r"out_features=\d+", "", str(network))  # nor has the number of classes
-        made = {"network": shape, "device": str(next(network.parameters()).device)}
+        made = {"network": shape, "device": str(self.device), "batch": BATCH[self.device.type]}
         # By the weights, not by where they came from; the last layer has no say
         self.key = fingerprint((np.atleast_1d(tensor.cpu().numpy()) for tensor in state.values()), made)
         self.folder = None if folder is None else Path(folder) / self.key
@@ -81,17 +85,17 @@ class Looks:
         unseen = {key: i for i, key in reversed(list(enumerate(keys))) if key not in self.rows}
         waiting = sorted(unseen.values())
         known = {key: self.rows[key] for key in keys if key in self.rows}
-        quiet = True if len(waiting) <= PREDICT_BATCH else None
+        quiet, batch = True if len(waiting) <= PREDICT_BATCH else None, BATCH[self.device.type]
         with tqdm(total=len(waiting), unit="img", desc=f"looking {self.name}".strip(), disable=quiet) as bar:
             for start in range(0, len(waiting), BLOCK):
                 fresh: dict[bytes, np.ndarray] = {}
                 block = waiting[start : start + BLOCK]
                 try:
-                    for at in range(0, len(block), PREDICT_BATCH):
-                        rows = block[at : at + PREDICT_BATCH]
+                    for at in range(0, len(block), batch):
+                        rows = block[at : at + batch]
                         pictures = np.stack([picture(i) for i in rows])
                         # Always a whole batch: a convolution's last bits may depend on its size
-                        whole = np.concatenate([pictures, pictures[-1:].repeat(PREDICT_BATCH - len(rows), axis=0)])
+                        whole = np.concatenate([pictures, pictures[-1:].repeat(batch - len(rows), axis=0)])
                         features = self._features(whole)[: len(rows)]
                         fresh |= {keys[i]: row for i, row in zip(rows, features, strict=True)}
                         bar.update(len(rows))
@@ -104,8 +108,7 @@ class Looks:
 
     def _features(self, pictures: np.ndarray) -> np.ndarray:
         if self._folded is None:
-            device = next(self.network.parameters()).device
-            self._folded = folded(self.network, to_pixels(pictures[:1], device))
+            self._folded = folded(self.network, to_pixels(pictures[:1], self.device))
         return penultimate_features(self._folded, pictures)
 
     def _read(self) -> None:
