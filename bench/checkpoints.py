@@ -43,12 +43,14 @@ from bench.small_sets import (
     Photos,
     Rows,
     by_class,
+    commands,
     extractor,
     fitted,
     frozen,
     gan,
     joined,
     macro_f1,
+    photo_sets,
     probabilities,
     sides,
     synthetic_store,
@@ -162,11 +164,7 @@ def plan(counts: Mapping[str, int], *, groups: Sequence[Sequence[str]] = GROUPS)
 def run(arguments: argparse.Namespace) -> None:
     """Compute what the csv lacks."""
     torch.set_num_threads(1)
-    leaves = dict(entry.split("=", 1) for entry in arguments.groups)
-    trainings = {}
-    for name, path in (entry.split("=", 1) for entry in arguments.data):
-        photos = Photos(Path(path), Path(leaves[name]) if name in leaves else None)
-        trainings[name] = Training(name, photos, arguments.work)
+    trainings = {name: Training(name, photos, arguments.work) for name, photos in photo_sets(arguments).items()}
     rows = Rows(arguments.csv, KEY, VALUES)
     done = rows.done()
     paths = {name: training.checkpoints() for name, training in trainings.items()}
@@ -314,19 +312,8 @@ def draw(path: Path, sets: Mapping[str, Mapping[str, np.ndarray]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.checkpoints", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("run", help="compute the figures that the csv lacks")
-    one.add_argument("--data", action="append", required=True, metavar="NAME=PATH", help="a set; once for each")
-    one.add_argument("--groups", action="append", default=[], metavar="NAME=CSV", help="file and leaf_id or group")
-    one.add_argument("--work", type=Path, required=True, help="folder that keeps the GANs' images")
+    parser, one = commands("checkpoints", __doc__, csv_file=RESULTS, run=run, table=table)
     one.add_argument("--figure", action="append", help="only this one and what comes with it; may be repeated")
-    one.add_argument("--csv", type=Path, default=RESULTS)
-    one.set_defaults(do=run)
-    two = commands.add_parser("table", help="sum the csv up: .json, .md and .png beside it")
-    two.add_argument("--csv", type=Path, default=RESULTS)
-    two.set_defaults(do=table)
     arguments = parser.parse_args()
     arguments.do(arguments)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,31 @@ class Rows:
             if new:
                 writer.writeheader()
             writer.writerow(row)
+
+
+def photo_sets(arguments: argparse.Namespace) -> dict[str, Photos]:
+    """Of --data and --groups, see `commands`."""
+    leaves = dict(entry.split("=", 1) for entry in arguments.groups)
+    paths = dict(entry.split("=", 1) for entry in arguments.data)
+    return {name: Photos(Path(path), Path(leaves[name]) if name in leaves else None) for name, path in paths.items()}
+
+
+def commands(
+    name: str, doc: str | None, *, csv_file: Path, run: Callable, table: Callable
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The command line of a bench that fills a csv (`run`) and sums it up (`table`): it, and what `run` may add to."""
+    parser = argparse.ArgumentParser(prog=f"python -m bench.{name}", description=doc,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    both = parser.add_subparsers(required=True)
+    one = both.add_parser("run", help="compute what the csv lacks")
+    one.add_argument("--data", action="append", required=True, metavar="NAME=PATH", help="a set; once for each")
+    one.add_argument("--groups", action="append", default=[], metavar="NAME=CSV", help="file and leaf_id or group")
+    one.add_argument("--work", type=Path, required=True, help="folder that keeps the GANs' images")
+    two = both.add_parser("table", help="sum the csv up: .json, .md and .png beside it")
+    for command, do in ((one, run), (two, table)):
+        command.add_argument("--csv", type=Path, default=csv_file)
+        command.set_defaults(do=do)
+    return parser, one
 
 
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:

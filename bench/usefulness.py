@@ -41,12 +41,14 @@ from bench.small_sets import (
     JUDGES,
     Photos,
     Rows,
+    commands,
     extractor,
     fitted,
     frozen,
     gan_images,
     joined,
     macro_f1,
+    photo_sets,
     probabilities,
     sides,
     synthetic_store,
@@ -188,11 +190,7 @@ class Case:
 def run(arguments: argparse.Namespace) -> None:
     """Compute what the csv lacks."""
     torch.set_num_threads(1)
-    groups = dict(entry.split("=", 1) for entry in arguments.groups)
-    sets = {
-        name: Photos(Path(path), Path(groups[name]) if name in groups else None)
-        for name, path in (entry.split("=", 1) for entry in arguments.data)
-    }
+    sets = photo_sets(arguments)
     arguments.work.mkdir(parents=True, exist_ok=True)
     rows = Rows(arguments.csv, KEY, VALUES)
     done, case = rows.done(), None
@@ -323,22 +321,11 @@ def draw(path: Path, scores: Mapping[tuple[str, int, str, str], Scores]) -> None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.usefulness", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("run", help="compute the cells that the csv lacks")
-    one.add_argument("--data", action="append", required=True, metavar="NAME=PATH", help="a set; once for each")
-    one.add_argument("--groups", action="append", default=[], metavar="NAME=CSV", help="file and leaf_id or group")
-    one.add_argument("--work", type=Path, required=True, help="folder that keeps the GANs' images")
+    parser, one = commands("usefulness", __doc__, csv_file=RESULTS, run=run, table=table)
     one.add_argument("--kimg", type=float, default=8.0, help="photos shown to D, thousands (default 8)")
     one.add_argument("--judge", action="append", choices=list(JUDGES), help="only this one; may be repeated")
     one.add_argument("--arm", action="append", choices=list(ARMS), help="only this one; may be repeated")
     one.add_argument("--rounds", type=int, default=len(ROUNDS), help=f"pairs of a split and a GAN seed, of {ROUNDS}")
-    one.add_argument("--csv", type=Path, default=RESULTS)
-    one.set_defaults(do=run)
-    two = commands.add_parser("table", help="sum the csv up: .json, .md and .png beside it")
-    two.add_argument("--csv", type=Path, default=RESULTS)
-    two.set_defaults(do=table)
     arguments = parser.parse_args()
     arguments.do(arguments)
 
