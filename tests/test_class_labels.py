@@ -21,15 +21,27 @@ def test_names_that_begin_alike_stay_apart(length):
         [end[1:] + SHARED for end in ends],
         [f"{SHARED}_{end}_{SHARED}" for end in "abcd"],  # alike at both ends
     ):
-        labels = class_labels(names, length)
-        assert list(labels) == names and len(set(labels.values())) == len(names)
-        assert max(map(len, labels.values())) <= length
+        for lines in (1, 3):
+            labels = class_labels(names, length, lines)
+            assert list(labels) == names and len(set(labels.values())) == len(names)
+            rows = [label.split("\n") for label in labels.values()]
+            assert max(map(len, rows)) <= lines and max(len(row) for some in rows for row in some) <= length
 
 
-def test_names_with_room_stay_whole_and_others_lose_their_middle():
-    labels = class_labels(["rust", "x" * 22, "apple___cedar_apple_rust_on_leaves"])
-    assert labels["rust"] == "rust" and labels["x" * 22] == "x" * 22
-    assert labels["apple___cedar_apple_rust_on_leaves"] == "apple___ce…t_on_leaves"
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("rust", "rust"),
+        ("x" * 22, "x" * 22),
+        ("apple___cedar_apple_rust_on_leaves", "apple___cedar_apple_\nrust_on_leaves"),
+        ("cedar apple rust of the old apple tree", "cedar apple rust of\nthe old apple tree"),
+        ("powdery-mildew-on-cherry (including sour)", "powdery-mildew-on-\ncherry (including\nsour)"),
+        ("x" * 30, "x" * 22 + "\n" + "x" * 8),
+        ("a_" + "x" * 70, "a_xxxxxxxx…xxxxxxxxxxx"),
+    ],
+)
+def test_long_names_stand_on_several_lines_and_lose_their_middle_where_no_lines_hold_them(name, label):
+    assert class_labels([name, "other"])[name] == label
 
 
 def test_what_the_font_lacks_is_numbered_by_its_place():

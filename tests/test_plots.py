@@ -86,3 +86,28 @@ def test_seeds_evaluated_at_different_steps_are_averaged_where_they_meet(tmp_pat
     curves["classic"] = {0: np.array([[1, 0.3]]), 1: np.array([[2, 0.3]])}  # meet nowhere: not drawn
     plots.draw_learning_curves(tmp_path / "curves.png", curves)
     assert (tmp_path / "curves.png").stat().st_size > 0
+
+
+def _scores(**means: float) -> dict[str, Interval]:
+    return {arm: Interval(mean, mean - 0.03, mean + 0.03, 60, 3) for arm, mean in means.items()}
+
+
+@pytest.mark.parametrize(
+    ("scores", "far"),
+    [
+        (_scores(real=0.9, balanced=0.91, classic=0.93, synthetic_only=0.05), ["synthetic_only"]),
+        (_scores(real=0.1, balanced=0.11, classic=0.13, synthetic=0.9), ["synthetic"]),
+        (_scores(real=0.9, balanced=0.91, classic=0.93, synthetic_only=0.7), []),
+        (_scores(real=0.9, balanced=0.91, synthetic_only=0.05, synthetic=0.1), []),  # two of them are a scale
+        (_scores(real=0.9, synthetic_only=0.05), []),
+    ],
+)
+def test_an_arm_far_from_all_others_does_not_take_their_scale(scores, far, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "_save", lambda fig, path: drawn.append(fig))
+    plots.draw_arms(tmp_path / "arms.png", scores, {"real": _scores(synthetic_only=-0.85) | _scores(classic=0.01)})
+    lower, upper = drawn[0].axes[0].get_xlim()
+    at_the_edge = [text.get_text() for text in drawn[0].axes[0].texts]
+    assert len(at_the_edge) == len(far) and (upper - lower < 0.2) == bool(far)
+    for arm, text in zip(far, at_the_edge, strict=True):
+        assert f"{scores[arm].mean:.2f}" in text and text.startswith("◂") == (scores[arm].mean < 0.5)

@@ -46,7 +46,7 @@ def draw_backgrounds(
             wspace=0.03,
             hspace=0.10,
         )
-        labels = class_labels(classes, 18)
+        labels = class_labels(classes, 18, lines=2)
         for row, name in enumerate(classes):
             shown = images[name][:columns]
             leaves = leaf_masks[name][: len(shown), ..., None]

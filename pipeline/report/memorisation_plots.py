@@ -67,7 +67,8 @@ def draw_closest_pairs(
         columns: Pairs a row.
     """
     shown = nearest[:most]
-    labels = class_labels(dict.fromkeys(name for name, _ in (*train, *synthetic)), 14)  # train holds all, in order
+    classes = dict.fromkeys(name for name, _ in (*train, *synthetic))  # train holds all, in order
+    alone, beside = (class_labels(classes, length, lines=1) for length in (26, 13))
     rows = max(1, -(-len(shown) // columns))
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         fig = Figure(figsize=(9.2, 0.1 + 1.42 * rows))
@@ -81,11 +82,12 @@ def draw_closest_pairs(
             strip = np.full((side, 2 * side + 2, 3), 255, np.uint8)
             strip[:, :side], strip[:, -side:] = left, right
             ax.imshow(strip, interpolation="nearest")
-            other = "" if row["train_class"] == row["class"] else f" | {labels[row['train_class']]}"
+            other = row["train_class"] != row["class"]
+            names = f"{beside[row['class']]} | {beside[row['train_class']]}" if other else alone[row["class"]]
             copy, p = int(row["copy"]), float(row["p_value"])
             chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
             ax.set_title(
-                f"{labels[row['class']]}{other}, {chance}", fontsize=8, pad=3, loc="center",
+                f"{names}, {chance}", fontsize=8, pad=3, loc="center",
                 color=ALARM if copy else MUTED, weight="bold" if copy else "normal",
             )  # fmt: skip
         _save(fig, path)

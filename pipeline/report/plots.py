@@ -87,6 +87,9 @@ def draw_arms(
 ) -> None:
     """Macro-F1 of every arm with its interval, and beside it the differences to the controls.
 
+    An arm that lies far from all others, as `synthetic_only` may, is named at the edge: on the others' scale there is
+    no room for it, and on its own the others could not be told apart.
+
     Args:
         path: PNG to write.
         scores: arm → macro-F1.
@@ -94,6 +97,7 @@ def draw_arms(
         confidence: Of the intervals, for the title.
     """
     arms = list(scores)
+    far = _far_from_the_others(scores)
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(9.2, 1.25 + 0.42 * len(arms)), layout="constrained")
         axes = fig.subplots(1, 1 + len(differences), sharey=True, width_ratios=[1.5] + [1] * len(differences))
@@ -106,7 +110,9 @@ def draw_arms(
             if ax is not axes[0]:
                 ax.axvline(0, color=MUTED, linewidth=1, zorder=1)
             for y, arm in enumerate(arms):
-                if arm in values:
+                if arm in values and arm in far:
+                    _at_the_edge(ax, values[arm].mean, y, arm, arms, left=scores[arm].mean < far[arm])
+                elif arm in values:
                     _interval(ax, values[arm], y, arm, arms)
             ax.set_title(title)
             ax.xaxis.set_major_locator(MaxNLocator(4))
@@ -147,7 +153,7 @@ def draw_recalls(path: str | Path, recalls: Mapping[str, Mapping[str, Interval]]
             for row, name in enumerate(classes):
                 y = row + (i - (len(arms) - 1) / 2) * step
                 _interval(ax, recalls[arm][name], y, arm, arms, label=arm if row == 0 else None, bar=not many)
-        labels = class_labels(classes)
+        labels = class_labels(classes, lines=1 if many else 3)
         ax.set_yticks(
             range(len(classes)),
             [f"{labels[c]}\n{counts[c]} images" if not many else labels[c] for c in classes],
@@ -182,7 +188,7 @@ def draw_confusion(path: str | Path, matrix: np.ndarray, classes: Sequence[str],
                     color = "white" if shares[i, j] > 0.55 else INK if shares[i, j] >= 0.005 else "#aab4ae"
                     ax.text(j, i, f"{shares[i, j] * 100:.0f}", ha="center", va="center", color=color, fontsize=9)
         size = 9 if k <= 12 else 6
-        labels = list(class_labels(classes, 14).values())
+        labels = list((class_labels(classes, 14) if k <= 12 else class_labels(classes, 26, lines=2)).values())
         ax.set_xticks(range(k), labels, rotation=45, ha="right", fontsize=size)
         ax.set_yticks(range(k), labels, fontsize=size)
         ax.set_xlabel("predicted, % of the true class")
@@ -265,7 +271,7 @@ def draw_side_by_side(
         columns: Images a side; a class with fewer shows those it has.
     """
     classes = list(real)
-    labels = class_labels(classes)
+    labels = class_labels(classes, 18)
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         fig = Figure(figsize=(2.2 + 1.12 * columns, 0.45 + 0.6 * len(classes)))
         grid = fig.add_gridspec(
@@ -303,6 +309,23 @@ def _interval(ax, value: Interval, y: float, arm: str, arms: Sequence[str], labe
         [value.mean], [y], arm_marker(arm), color=color, markersize=size, markeredgecolor="white",
         markeredgewidth=0.8, label=label, linestyle="none",
     )  # fmt: skip
+
+
+def _far_from_the_others(scores: Mapping[str, Interval]) -> dict[str, float]:
+    """Arm to the middle of the others, where it is further from them than twice what their intervals span."""
+    far: dict[str, float] = {}
+    for arm, own in scores.items() if len(scores) > 3 else ():  # of two each would be far from the other
+        others = [of for name, of in scores.items() if name != arm]
+        lower, upper = min(of.lower for of in others), max(of.upper for of in others)
+        if max(lower - own.upper, own.lower - upper) > 2 * (upper - lower):
+            far[arm] = (lower + upper) / 2
+    return far
+
+
+def _at_the_edge(ax, mean: float, y: float, arm: str, arms: Sequence[str], *, left: bool):
+    text, x, side = (f"◂ {mean:.2f}", 0.0, "left") if left else (f"{mean:.2f} ▸", 1.0, "right")
+    color, of_axes = arm_color(arm, arms), ax.get_yaxis_transform()
+    ax.text(x, y, text, transform=of_axes, ha=side, va="center", color=color, fontsize=9)
 
 
 def _leaf_map():
