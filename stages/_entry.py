@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import InputError
-from pipeline.machine import fix_threads, keep_memory, write_record
+from pipeline.machine import collect_less, fix_threads, keep_memory, write_record
 from pipeline.no_compiler import stand_in_for_compiler
 from pipeline.params import Params, load_params
 from pipeline.stage_lock import stage_lock
@@ -279,6 +279,7 @@ def main(
             return
         fix_threads(stage.params.threads)
         keep_memory()
+        collect_less()
         command = launch(stage) if launch is not None and "RANK" not in os.environ else None
         if command is not None:
             raise SystemExit(_start_ranks(command))

@@ -104,3 +104,22 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for how in ("kept", "given")
     }
     assert faults["given"] > 1000 and faults["kept"] < 0.1 * faults["given"], faults
+
+
+def test_a_process_that_grows_is_searched_for_cycles_less_often_and_not_at_its_end():
+    code = """
+import atexit, gc, sys
+atexit.register(lambda: print(sum(of["collections"] for of in gc.get_stats()), gc.get_freeze_count() > 100_000))
+if sys.argv[1] == "less":
+    from pipeline.machine import collect_less
+    collect_less()
+kept = [[] for _ in range(200_000)]
+"""
+    said = {
+        how: subprocess.run(
+            [sys.executable, "-c", code, how], capture_output=True, text=True, check=True
+        ).stdout.split()
+        for how in ("less", "usual")
+    }
+    assert [said["less"][1], said["usual"][1]] == ["True", "False"]
+    assert int(said["less"][0]) < 0.2 * int(said["usual"][0]), said

@@ -47,6 +47,8 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from pipeline.machine import collect_less
+
 EXPERIMENT = "leafsynth"
 DEFAULT_STORE = "mlflow.db"
 JOURNALS = Path(".state/mlflow")  # a folder a store
@@ -383,6 +385,7 @@ def _is_uploading(place: Path) -> bool:
 
 def _stay(anchor: str) -> None:
     """The uploader: send until nobody is left who could have more to tell."""
+    collect_less()
     for name in ("SIGTERM", "SIGHUP"):  # whoever stops everything wants to see how the stages ended
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
