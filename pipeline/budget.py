@@ -80,8 +80,8 @@ SAMPLE: dict[str, Any] = {
 }
 
 # Shares of the time that is free for training. The joint GAN carries all that is synthetic. A judge that is no probe is
-# trained for all arms and all mixtures of the sweep. With less than some 3,000 images a training the second judge's small
-# network knows too little for its word to count (bench/results).
+# trained for all arms and all mixtures of the sweep. With less than some 3,000 images a training the small network of
+# the second judge knows too little for its word to count (bench/results).
 SHARES = {
     "probe": {"train_gan": 0.45, "specialise_gan": 0.12, "train_extractor": 0.1, "second_judge": 0.17,
               "train_sgan": 0.16},
