@@ -116,6 +116,14 @@ def test_only_what_test_confirms_is_recommended(mean, half, units, ratio, verdic
     assert recipe in found.sentence
 
 
+@pytest.mark.parametrize(("confidence", "verdict"), [(0.95, "hurts"), (0.99, "too_little_data")])
+def test_the_verdict_is_of_the_confidence_that_is_asked_for(confidence, verdict):
+    difference = Interval(-0.05, -0.1, 0.0, 60, 3, standard_error=0.025).at(confidence)
+    found = recommend(choice_of(2.0, 2.0), difference, num_units=60, confidence=confidence, min_detectable=0.05)
+    assert (found.verdict.verdict, found.verdict.confidence) == (verdict, confidence)
+    assert f"{confidence:.0%} interval" in found.sentence
+
+
 def test_none_chosen_needs_no_test():
     found = recommend(choice_of(0.0, 0.0), None, num_units=60)
     assert found.ratio == 0 and found.verdict is None

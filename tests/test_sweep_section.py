@@ -189,6 +189,19 @@ def test_recall_and_what_comes_back_by_hand():
     assert few.num_units == 2 and few.verdict.verdict == "too_little_data" and few.given_back is None
 
 
+def test_a_verdict_on_a_class_is_of_the_confidence_that_is_asked_for():
+    labels, rng = np.repeat([0, 1], [30, 10]), np.random.default_rng(0)
+    at_95 = 0
+    for _ in range(20):
+        hits = {"full": 0.95, "shrunk": 0.8, "restored": 0.55}
+        predicted = {m: np.where(rng.random((2, 40)) < share, labels, 1 - labels) for m, share in hits.items()}
+        asked = {"class_name": "a", "classes": ["a", "b"], "seeds": [0, 1], "resamples": 200}
+        strict = minority_effect(labels, predicted, confidence=0.99, **asked)
+        assert (strict.verdict.verdict == "hurts") == (strict.differences["recall"]["restored"].upper < 0)
+        at_95 += minority_effect(labels, predicted, **asked).verdict.verdict == "hurts" != strict.verdict.verdict
+    assert at_95, "or the two confidences were never apart, and this shows nothing"
+
+
 def test_no_share_of_a_loss_that_is_not_certain():
     labels = np.repeat([0, 1], [10, 10])
     row = np.where(np.arange(20) < 8, 0, 1)

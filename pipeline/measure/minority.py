@@ -96,7 +96,8 @@ def minority_effect(
     }
     lost, back = differences["recall"]["full"], differences["recall"]["restored"]
     surely_lost = lost.lower > 0 and units >= MIN_UNITS
-    verdict = decide({"shrunk": back}, matched="shrunk", min_detectable=min_detectable, num_units=units)
+    limits = {"min_detectable": min_detectable, "num_units": units, "confidence": confidence}
+    verdict = decide({"shrunk": back}, matched="shrunk", **limits)
     return MinorityEffect(
         scores, differences, back.mean / lost.mean if surely_lost else None, verdict, len(rows), units
     )  # fmt: skip

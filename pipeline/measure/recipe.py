@@ -91,7 +91,8 @@ def recommend(
         )
     if difference is None:
         raise ValueError(f"difference must be given for the chosen ratio {chosen:g}. Got None instead.")
-    verdict = decide({"0": difference}, matched="0", min_detectable=min_detectable, num_units=num_units)
+    limits = {"min_detectable": min_detectable, "num_units": num_units, "confidence": confidence}
+    verdict = decide({"0": difference}, matched="0", **limits)
     gap = (
         f"{_signed(difference.mean)} macro-F1 ({confidence:.0%} interval {_signed(difference.lower)} to "
         f"{_signed(difference.upper)}; {difference.n_test} test images, {difference.n_seeds} "

@@ -240,12 +240,15 @@ def compare_arms(
         names[arm] = key
 
     metric_names = [*METRICS, *(f"recall/{c}" for c in classes), *extra]
+    is_recall = np.array([name.startswith("recall/") for name in metric_names])
     shares = _class_shares(labels, len(classes), len(extra))
     moderated = len(METRICS) + len(classes)  # the rest are no shares of right answers
 
     def intervals(r: _Replicates, n_seeds: int, is_difference: bool) -> dict[str, Interval]:
         error, dof, tail_dof = _standard_error(r, units, shares, moderated, max(n_seeds - 1, 1))
-        lower, upper = _student(r.point, error, dof, confidence)
+        # As in `Interval.at`, or what is shown were not what is judged by
+        within = np.where(is_recall & (confidence > 0.95 + 1e-9), tail_dof, dof)
+        lower, upper = _student(r.point, error, within, confidence)
         if is_difference:
             lower, upper = np.maximum(lower, -1.0), np.minimum(upper, 1.0)
         else:
@@ -253,7 +256,7 @@ def compare_arms(
             sizes = np.concatenate([np.full(len(METRICS), units.sum()), units])
             lower, upper = np.maximum(lower, 0.0), np.array(upper)
             lower[proportions], upper[proportions] = _wilson(
-                r.point[proportions], error[proportions], dof[proportions], sizes, confidence
+                r.point[proportions], error[proportions], within[proportions], sizes, confidence
             )
         return {
             name: Interval(
@@ -261,7 +264,7 @@ def compare_arms(
                 len(labels),
                 n_seeds,
                 *(float(v[i]) for v in (error, dof)),
-                float(tail_dof[i]) if name.startswith("recall/") else None,
+                float(tail_dof[i]) if is_recall[i] else None,
             )
             for i, name in enumerate(metric_names)
         }
