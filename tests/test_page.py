@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline import MATCHED_CONTROL, InputError
+from pipeline.report import html, page, plots
 from pipeline.report.comparison import compare_predictions
 from pipeline.report.evidence import Sources
 from pipeline.report.table import format_table, read_rows, summary
@@ -458,3 +459,28 @@ def test_table_for_the_terminal(world):
     assert text in printed and "Synthetic images" in printed
     with pytest.raises(InputError, match="dvc repro"):
         summary(world["out_dir"] / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("row", "signed", "tint"),
+    [
+        ({"d": 0.02, "d_lower": 0.001, "d_upper": 0.04}, True, "up"),
+        ({"d": 0.02, "d_lower": 0.001, "d_upper": 0.04, "d_p_holm": 0.21}, True, ""),  # one of many, and luck may do it
+        ({"d": 0.02, "d_lower": 0.001, "d_upper": 0.04, "d_p_holm": 0.049}, True, "up"),
+        ({"d": -0.02, "d_lower": -0.04, "d_upper": -0.001, "d_p_holm": "0.01"}, True, "down"),
+        ({"d": 0.02, "d_lower": -0.01, "d_upper": 0.04, "d_p_holm": 0.01}, True, ""),
+        ({"d": 0.02, "d_lower": 0.001, "d_upper": 0.04}, False, ""),
+    ],
+)
+def test_a_difference_is_coloured_where_it_stands(row, signed, tint):
+    assert f'<span class="{tint}">' in html.number(row, "d", signed)
+
+
+def test_an_arm_that_is_no_rival_has_no_difference_in_the_picture_either(world, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(plots, "draw_arms", lambda path, scores, differences, **_: drawn.update(differences) or path)
+    monkeypatch.setattr(page, "render", lambda contents: "")
+    compare_predictions(**world, no_rivals=["synthetic_only"])
+    assert {control: set(of) for control, of in drawn.items()} == {
+        control: set(ARMS) - {control, "synthetic_only"} for control in ("real", "classic")
+    }

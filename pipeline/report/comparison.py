@@ -542,7 +542,7 @@ def _draw(
         paths["arms"],
         {arm: s.metrics["macro_f1"] for arm, s in stats.items()},
         {
-            control: {arm: s.differences[control]["macro_f1"] for arm, s in stats.items() if control in s.differences}
+            control: {arm: stats[arm].differences[control]["macro_f1"] for arm, of in arms.differences if of == control}
             for control in ("real", "classic")
         },
         confidence=confidence,

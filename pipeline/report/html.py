@@ -33,18 +33,22 @@ def fill(template: str, **values: Any) -> Markup:
     return Markup(environment.from_string(template).render(**values))
 
 
-def number(row: Mapping[str, Any], key: str, signed: bool = False) -> Markup:
+def number(row: Mapping[str, Any], key: str, signed: bool = False, risk: float = 0.05) -> Markup:
     """A figure of a table with its interval below; a dash where the row has none.
 
     Args:
         row: With `key`, `<key>_lower` and `<key>_upper`.
         key: The figure's column.
-        signed: It is a difference: it gets its sign, and a colour where the interval leaves out zero.
+        signed: It is a difference: it gets its sign, and a colour where the interval leaves out zero; if the row has
+            `<key>_p_holm`, as one of many has, where that is no more than the risk.
+        risk: Of a colour where there is no difference.
     """
     if row.get(key) in (None, ""):
         return Markup("–")
     mean, low, high = (float(row[f"{key}{end}"]) for end in ("", "_lower", "_upper"))
-    tint = ("up" if low > 0 else "down" if high < 0 else "") if signed else ""
+    among_many = row.get(f"{key}_p_holm")
+    stands = signed and (among_many in (None, "") or float(among_many) <= risk)
+    tint = ("up" if low > 0 else "down" if high < 0 else "") if stands else ""
     shown = [f"{round(value, 3) + 0.0:{'+' if signed else ''}.3f}" for value in (mean, low, high)]  # no -0.000
     return Markup(f'<span class="{tint}">{shown[0]}</span><span class="ends">{shown[1]} to {shown[2]}</span>')
 

@@ -112,13 +112,15 @@ macro-F1 on val.</p>
 {% for row in arms %}<tr{% if row.arm == c.candidate %} class="chosen"{% endif %}>
 <td><span class="swatch {{ marker(row.arm) }}" style="background: {{ color(row.arm) }}"></span>{{ row.arm }}</td>
 <td>{{ number(row, "macro_f1") }}</td>
-{% for control in ("real", "balanced", "classic") %}<td>{{ number(row, "macro_f1_minus_" ~ control, True) }}</td>
+{% set risk = 1 - c.method.confidence %}
+{% for control in ("real", "balanced", "classic") %}<td>{{ number(row, "macro_f1_minus_" ~ control, True, risk) }}</td>
 {% endfor %}<td>{{ number(row, "balanced_accuracy") }}</td><td>{{ number(row, "accuracy") }}</td>
 <td>{{ "%.3f" | format(row.val_macro_f1) }}</td></tr>
 {% endfor %}</tbody></table></div>
 {{ plot("arms", "Macro-F1 of every arm with its interval, and the differences to real and classic",
-  "Circles: trained on real images only. Diamonds: synthetic images were among them. An interval of a difference that
-does not touch zero is evidence.") }}
+  "Circles: trained on real images only. Diamonds: synthetic images were among them. Of so many intervals one may miss
+zero by chance: coloured in the table is a difference that stands after correction for the number of arms held against
+the same control (Holm).") }}
 <h3>Recall of each class</h3>
 {% if numbered %}<p class="note">In all pictures of this page {% for name, label in numbered.items() %}{{ label }} is
 {{ name }}{{ ", " if not loop.last }}{% endfor %}: their font lacks these letters.</p>{% endif %}
