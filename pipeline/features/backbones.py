@@ -152,8 +152,7 @@ def lite0_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     timm counts blocks by stage, and calls the three convolutions of a block by what they do; the first block has no
     expansion, so that its projection is the first pointwise convolution.
     """
-    with torch.device("meta"):  # its structure alone
-        network = _timm().create_model(LITE0, pretrained=False)
+    network = _timm().create_model(LITE0, pretrained=False)  # the meta device would take longer to load
     places = [f"blocks.{s}.{b}" for s, stage in enumerate(network.blocks) for b in range(len(stage))]
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     other = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}

@@ -278,8 +278,8 @@ def _advice(
     control = sweep.choice["control"] if sweep else choose_control(on_val)
     right = {arm: own.metrics["balanced_accuracy"].mean for arm, own in arms.statistics.items()}
     advised = candidate if outcome.overall.verdict == "helps" else control
-    other = None
-    if judges and judges.leads[advised].lower > 0 and judges.second.right > (mixture.right.mean if mixture else 0):
+    other, lead = None, judges.leads.get(advised) if judges else None
+    if judges and lead and lead.lower > 0 and judges.second.right > (mixture.right.mean if mixture else 0):
         other = Other(judges.second.kind, judges.second.control, judges.second.right)
     return advise(
         outcome.overall.verdict,
