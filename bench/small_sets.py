@@ -42,7 +42,7 @@ NO_OPTIMISER = {"steps": 0, "optimiser": "", "lr": 0.0}  # of which a probe know
 JUDGES: dict[str, dict[str, Any]] = {
     "probe": LITE0 | {"kind": "probe", "input_size": PROBE_SIDE} | NO_OPTIMISER,
     "scratch": SCRATCH | {"model": SMALL, "steps": 300, "optimiser": "sgd", "lr": 0.05},
-    "finetune": LITE0 | {"kind": "finetune", "input_size": None, "steps": 150, "optimiser": "adamw", "lr": 0.001},
+    "finetune": LITE0 | {"kind": "finetune", "input_size": None, "steps": 300, "optimiser": "adamw", "lr": 0.001},
 }
 
 

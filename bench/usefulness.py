@@ -15,8 +15,8 @@ it but for its length, its checkpoint chosen on val as in the pipeline. The arms
                           much confidence as 90% of the val photos that it knows; filled up with the first others
 
 The judges: `probe`, logistic regression on a frozen EfficientNet-Lite0 at 128 px, sees photos at their own size up to
-128 px, synthetic images enlarged to it; `scratch` (a ResNet of five blocks, 300 steps) and `finetune` (Lite0, 150
-steps) see all at 64 px. A classifier's seed is that of its GAN, so that the GAN's luck is in the spread. The filter's
+128 px, synthetic images enlarged to it; `scratch` (a ResNet of five blocks) and `finetune` (Lite0) see all at 64 px,
+300 steps long. A classifier's seed is that of its GAN, so that the GAN's luck is in the spread. The filter's
 teacher and the probe share the frozen network: of the probe's word on filtered images think the less.
 
 Every finished cell is a row of the csv and is not computed again. One thread.
