@@ -90,7 +90,7 @@ SHARES = {
 }  # fmt: skip
 # More than this only makes hundreds of images be learnt by heart: kimg (a class for the second), steps. With less the
 # extractor hardly knows the classes, and a blurred checkpoint looks best; and a finetuned network has not learned what
-# it is shown: of 25 photos of tea a class and as many synthetic ones .02 after 150 steps, .62 after 300 (bench/results).
+# it is shown: of 25 photos of tea a class and as many synthetic ones .02 after 150 steps, .62 after 300 (bench/results)
 MOST = {"train_gan": 600.0, "specialise_gan": 40.0, "train_extractor": 1200, "train_classifier": 600,
         "second_judge": 600, "train_sgan": 4000}  # fmt: skip
 LEAST = {"train_gan": 2.0, "specialise_gan": 0.2, "train_extractor": 150, "train_classifier": 300, "second_judge": 60,
