@@ -70,6 +70,7 @@ def test_any_setting_changes_the_fingerprint():
 def test_code_and_versions_change_the_fingerprint(monkeypatch):
     def mine() -> str:
         resume._code.cache_clear()
+        machine.versions.cache_clear()
         return fingerprint([], {})
 
     before = mine()
