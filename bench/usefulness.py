@@ -262,12 +262,27 @@ def table(arguments: argparse.Namespace) -> None:
             said.append(_interval(of[arm].gains) if arm in of and of[arm].gains else "")
         lines.append("| " + " | ".join(said) + " |")
     head = ["set", "photos (leaves) a class", "judge", "pairs", "real", "classic", "+ synthetic", "+ filtered"]
-    text = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|", *lines]
+    text = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|", *lines, "", *pooled(scores)]
     arguments.csv.with_suffix(".md").write_text("\n".join(text) + "\n", encoding="utf-8")
     record = {**describe("cpu"), "judges": JUDGES, "cells": cells}
     arguments.csv.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     draw(arguments.csv.with_suffix(".png"), scores)
     print("\n".join(text))
+
+
+def pooled(scores: Mapping[tuple[str, int, str, str], Scores]) -> list[str]:
+    """Lines of a table of gains over `classic`, all numbers of photos together: a row a set, judge and arm."""
+    gains: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for (name, _, judge, arm), of in scores.items():
+        if arm != CONTROL:
+            gains[name, judge, arm] += of.gains
+    order = sorted(gains, key=lambda cell: (cell[0], list(JUDGES).index(cell[1]), list(ARMS).index(cell[2])))
+    rows = [
+        f"| {' | '.join(cell)} | {len(of)} | {sum(gain < 0 for gain in of)} | {_interval(of)} |"
+        for cell, of in ((cell, gains[cell]) for cell in order)
+        if of
+    ]
+    return ["| set | judge | arm | pairs | below `classic` | gain |", "| --- " * 6 + "|", *rows]
 
 
 def _numbers(interval: tuple[float, float, float]) -> list[float | None]:

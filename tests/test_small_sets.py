@@ -141,3 +141,14 @@ def test_rows_of_figures_become_columns_in_the_order_of_the_training():
     found = checkpoints.by_checkpoint(rows)["tea"]
     assert found["kimg"].tolist() == [2, 10] and found["kid_lite0"].tolist() == [1, 3]
     assert found["scratch_only"][0] == 4 and np.isnan(found["scratch_only"][1])
+
+
+def test_gains_of_all_numbers_of_photos_together():
+    def of(*gains: float) -> usefulness.Scores:
+        return usefulness.Scores([0.5] * len(gains), list(gains), 10, 10)
+
+    arm = "classic + synthetic"
+    scores = {("tea", 10, "probe", arm): of(-0.02, 0.04), ("tea", 50, "probe", arm): of(-0.02),
+              ("tea", 10, "probe", "classic"): of(0.0), ("tea", 10, "scratch", arm): of()}  # fmt: skip
+    _, _, *rows = usefulness.pooled(scores)
+    assert len(rows) == 1 and rows[0].startswith("| tea | probe | classic + synthetic | 3 | 2 | +.000 (-.086 to +.086)")

@@ -125,14 +125,14 @@ class Judges(NamedTuple):
     def _on_themselves(self) -> str:
         better, other = (self.second, self.first) if self.lead.mean > 0 else (self.first, self.second)
         surely = self.lead.lower > 0 or self.lead.upper < 0
+        names = [JUDGES[of.kind] for of in (better, other)]
         own, theirs = (f"{of.scores[of.control].mean:.3f} as `{of.control}`" for of in (better, other))
-        start = JUDGES[better.kind].capitalize() if surely else "Neither surely"
-        return (
-            f"{start} tells more of these leaves{f' than {JUDGES[other.kind]}' if surely else ''}: macro-F1 {own} "
-            f"{'' if surely else f'by {JUDGES[better.kind]} '}against {theirs}"
-            f"{'' if surely else f' by {JUDGES[other.kind]}'}, of each judge the best on val (second minus first: "
-            f"{_signed(self.lead)})."
-        )
+        how = f"of each judge the best on val (second minus first: {_signed(self.lead)})"
+        if not surely:
+            scores = f"{own} by {names[0]} against {theirs} by {names[1]}"
+            return f"Neither surely tells more of these leaves: macro-F1 {scores}, {how}."
+        who = f"{names[0].capitalize()} tells more of these leaves than {names[1]}"
+        return f"{who}: macro-F1 {own} against {theirs}, {how}."
 
     def _on_synthetic_images(self) -> str:
         first, second = JUDGES[self.first.kind], JUDGES[self.second.kind]
@@ -185,7 +185,7 @@ def read_judges(
             "`dvc repro --force second_judge`."
         )
     of_first = {arm: read_predictions(Path(classifier_dirs[arm]) / "predictions.csv", classes)[""] for arm in of_second}
-    asked, own_best = [], []
+    asked = []
     for kind, of in zip(kinds, (of_first, of_second), strict=True):
         for own in of.values():
             check_against_manifest(own, manifest, classes)
@@ -197,9 +197,8 @@ def read_judges(
         control = choose_control({arm: _val_macro_f1(of[arm], classes) for arm in REFERENCES})
         right = statistics[control].metrics["balanced_accuracy"].mean
         asked.append(Asked(kind, seeds, scores, to, MATCHED_CONTROL[candidates[0]], control, right))
-        own_best.append(of[control])
     pairs = [(SECOND, arm) for arm in of_first]
-    together = {**of_first, SECOND: own_best[1]}
+    together = {**of_first, SECOND: of_second[asked[1].control]}
     compared = _compared(
         together, manifest, classes, resamples=resamples, confidence=confidence, seed=seed, pairs=pairs
     )[SECOND]
