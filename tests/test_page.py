@@ -187,14 +187,14 @@ def test_everything_is_written_and_agrees(world):
         difference = metrics["sgan.10/test/macro_f1"] - metrics[f"{control}.10/test/macro_f1"]
         assert metrics[f"sgan.10/test/{key}"] == pytest.approx(difference, abs=2e-6)
     assert sum(metrics[f"verdict/{v}"] for v in ("helps", "hurts", "no_evidence", "too_little_data")) == 1
-    assert len(read_rows(out / "recall.csv")) == len(ARMS) * len(CLASSES)
+    assert len(read_rows(out / "classes.csv")) == len(ARMS) * len(CLASSES)
 
     lines = (out / "verdict.txt").read_text().splitlines()
     assert "54 test images, 3 seeds" in lines[1] and "`rare`" in lines[3] and "SGAN" in lines[-1]
     pngs = {p.name for p in (out / "plots").iterdir()}
     assert pngs == {
         "arms.png",
-        "recall.png",
+        "classes.png",
         "learning_curves.png",
         "label_budget.png",
         "effects.png",

@@ -25,8 +25,8 @@ def scores(shift: float = 0.0) -> dict[str, Interval]:
 def draw_all(folder) -> dict[str, bytes]:
     differences = {c: {a: interval(0.1) for a in ARMS if a != c} for c in ("real", "classic")}
     plots.draw_arms(folder / "arms.png", scores(), differences)
-    recalls = {arm: {c: interval(0.6) for c in CLASSES} for arm in ARMS}
-    plots.draw_recalls(folder / "recall.png", recalls, dict.fromkeys(CLASSES, 10))
+    by_class = {arm: {c: interval(0.6) for c in CLASSES} for arm in ARMS}
+    plots.draw_classes(folder / "classes.png", by_class, dict.fromkeys(CLASSES, 10))
     plots.draw_confusion(folder / "confusion.png", np.arange(16).reshape(4, 4), CLASSES, title="classic")
     curve = np.array([[50, 0.3], [100, 0.5], [150, 0.6]])
     plots.draw_learning_curves(folder / "curves.png", {arm: {0: curve, 1: curve * [1, 1.1]} for arm in ARMS})
@@ -73,10 +73,10 @@ def test_arms_have_colours_of_their_own_and_synthetic_ones_another_marker():
 @pytest.mark.parametrize("num_classes", [1, 38])
 def test_any_number_of_classes(tmp_path, num_classes):
     classes = [f"class_{i}" for i in range(num_classes)]
-    recalls = {arm: {c: interval(0.5) for c in classes} for arm in ARMS}
-    plots.draw_recalls(tmp_path / "recall.png", recalls, dict.fromkeys(classes, 3))
+    scores = {arm: {c: interval(0.5) for c in classes} for arm in ARMS}
+    plots.draw_classes(tmp_path / "classes.png", scores, dict.fromkeys(classes, 3))
     plots.draw_confusion(tmp_path / "confusion.png", np.zeros((num_classes, num_classes)), classes, title="real")
-    for name in ("recall", "confusion"):
+    for name in ("classes", "confusion"):
         with Image.open(tmp_path / f"{name}.png") as image:
             assert max(image.size) < 2500
 

@@ -10,7 +10,7 @@ import pytest
 from bench.coverage import CLASSES as CLASS_NAMES
 from bench.coverage import Setting, coverage
 from pipeline.measure import statistics
-from pipeline.measure.statistics import METRICS, Interval, compare_arms, confusion, score, score_confusion
+from pipeline.measure.statistics import METRICS, OF_A_CLASS, Interval, compare_arms, confusion, score, score_confusion
 
 CLASSES = ["healthy", "rust", "blight", "rare"]
 
@@ -44,7 +44,7 @@ def test_scores_equal_sklearn():
     sklearn = pytest.importorskip("sklearn.metrics")
     labels, predicted = simulate(np.random.default_rng(0), num_seeds=3)
     ours = score(labels, predicted["real"], 4)
-    assert ours["recall"].shape == (3, 4)
+    assert ours["recall"].shape == ours["f1"].shape == (3, 4)
     for s, p in enumerate(predicted["real"]):
         assert np.array_equal(confusion(labels, p, 4), sklearn.confusion_matrix(labels, p, labels=range(4)))
         assert ours["accuracy"][s] == pytest.approx(sklearn.accuracy_score(labels, p))
@@ -52,12 +52,14 @@ def test_scores_equal_sklearn():
         assert ours["macro_f1"][s] == pytest.approx(
             sklearn.f1_score(labels, p, average="macro", labels=range(4), zero_division=0)
         )
-        assert ours["recall"][s] == pytest.approx(sklearn.recall_score(labels, p, average=None, labels=range(4)))
+        for name in ("recall", "f1", "precision"):
+            theirs = getattr(sklearn, f"{name}_score")(labels, p, average=None, labels=range(4), zero_division=0)
+            assert ours[name][s] == pytest.approx(theirs)
 
 
 def test_class_without_images_has_no_recall_and_no_weight():
     s = score([0, 0, 1, 1], [0, 0, 1, 0], 3)
-    assert np.isnan(s["recall"][2])
+    assert np.isnan(s["recall"][2]) and np.isnan(s["f1"][2]) and s["precision"][2] == 0
     assert s["balanced_accuracy"] == pytest.approx(0.75)
     assert s["macro_f1"] == pytest.approx((4 / 5 + 2 / 3) / 2)
 
@@ -99,19 +101,21 @@ def test_intervals_hold_the_truth_as_often_as_they_say(setting):
         for metric in ("macro_f1", "balanced_accuracy"):
             assert holds(held["difference"][metric], 0.95, n), (effect, metric)
             assert holds(held["score"][metric], 0.95, n), (effect, metric)
-        for name in CLASS_NAMES:  # a few images give few possible values, so recall may be held too often
-            assert held["difference"][f"recall/{name}"] >= 0.93 - 2.6 * np.sqrt(0.95 * 0.05 / n), (effect, name)
+        for name in (f"{of}/{c}" for of in OF_A_CLASS for c in CLASS_NAMES):
+            # a few images give few possible values, so recall may be held too often
+            assert held["difference"][name] >= 0.93 - 2.6 * np.sqrt(0.95 * 0.05 / n), (effect, name)
 
 
-def test_recall_is_held_where_three_trainings_differ_much():
+@pytest.mark.parametrize("metric", OF_A_CLASS)
+def test_a_class_is_held_where_three_trainings_differ_much(metric):
     """Each class by its own two degrees of freedom was held 90 to 91% of the time here, whose 2,400 are known to .7."""
     held = [
         coverage(Setting(150, "balanced", 3, group, "large"), 300, resamples=200, effect=0.0)["difference"]
         for group in (1, 3)
     ]
-    recalls = [of[f"recall/{name}"] for of in held for name in CLASS_NAMES]
-    assert np.mean(recalls) >= 0.93 and np.mean(recalls) <= 0.97
-    assert min(recalls) >= 0.95 - 0.02 - 2.6 * np.sqrt(0.95 * 0.05 / 300)
+    shares = [of[f"{metric}/{name}"] for of in held for name in CLASS_NAMES]
+    assert np.mean(shares) >= 0.93 and np.mean(shares) <= 0.97
+    assert min(shares) >= 0.95 - 0.02 - 2.6 * np.sqrt(0.95 * 0.05 / 300)
 
 
 def test_a_class_of_one_leaf_is_not_certain():
@@ -123,7 +127,8 @@ def test_a_class_of_one_leaf_is_not_certain():
     alone = compare_arms(labels, {"real": predicted}, groups=leaves, **args)["real"].metrics
     apart = compare_arms(labels, {"real": predicted}, **args)["real"].metrics
     assert alone["recall/c"].half_width > apart["recall/c"].half_width
-    assert alone["recall/c"].standard_error > 2 * apart["recall/c"].standard_error
+    for name in ("recall/c", "f1/c"):
+        assert alone[name].standard_error > 2 * apart[name].standard_error
     assert alone["balanced_accuracy"].standard_error > 1.5 * apart["balanced_accuracy"].standard_error
 
 
@@ -171,7 +176,7 @@ def test_linearised_influence_is_the_derivative():
         one_hot = np.eye(4)[own] * weights[:, None]  # (S, N, K)
         matrices = np.stack([[one_hot[s][labels == k].sum(0) for k in range(4)] for s in range(2)])
         of = score_confusion(matrices)
-        return np.concatenate([[of[m].mean() for m in METRICS], of["recall"].mean(0)])
+        return np.concatenate([[of[m].mean() for m in METRICS], *(of[m].mean(0) for m in OF_A_CLASS)])
 
     found = statistics._influence(labels, own, 4)
     for i in range(len(labels)):
@@ -230,10 +235,9 @@ def test_tails_of_a_recall_allow_for_the_seeds():
     """Verdicts on several classes use wider intervals, whose tails few seeds know little of."""
     labels, predicted = simulate(np.random.default_rng(14), (40, 40, 40, 40), num_seeds=3, seed_sd=0.1)
     d = compare_arms(labels, predicted, classes=CLASSES)["synthetic"].differences["real"]
-    for name in CLASSES:
-        recall = d[f"recall/{name}"]
-        assert recall.tail_dof <= recall.dof and recall.at(0.95)[:3] == pytest.approx(recall[:3])
-        assert recall.at(0.99).half_width >= recall._replace(tail_dof=None).at(0.99).half_width
+    for share in (d[f"{of}/{name}"] for of in OF_A_CLASS for name in CLASSES):
+        assert share.tail_dof <= share.dof and share.at(0.95)[:3] == pytest.approx(share[:3])
+        assert share.at(0.99).half_width >= share._replace(tail_dof=None).at(0.99).half_width
     assert any(d[f"recall/{name}"].tail_dof < 0.5 * d[f"recall/{name}"].dof for name in CLASSES)
     assert d["macro_f1"].tail_dof is None
 

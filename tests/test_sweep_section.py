@@ -168,7 +168,7 @@ def make_study(folder, kept: int, accuracy: dict[str, float], seed: int = 0) -> 
     return {method: splits["test"] for method, splits in by_method.items()}
 
 
-def test_recall_and_what_comes_back_by_hand():
+def test_a_class_and_what_comes_back_by_hand():
     labels = np.repeat([0, 1], [10, 10])
     predicted = {}
     for method, hits in {"full": 9, "shrunk": 1, "restored": 5}.items():
@@ -180,12 +180,15 @@ def test_recall_and_what_comes_back_by_hand():
     )
     assert found.differences["recall"]["full"].mean == pytest.approx(0.8)
     assert found.differences["recall"]["restored"].mean == pytest.approx(0.4)
-    assert found.given_back == pytest.approx(0.5)
+    f1 = {m: v.mean for m, v in found.scores["f1"].items()}  # 2 TP / (2 TP + FP + FN), and no image of b is taken for a
+    assert f1 == pytest.approx({"full": 18 / 19, "shrunk": 2 / 11, "restored": 10 / 15})
+    assert found.given_back == pytest.approx((f1["restored"] - f1["shrunk"]) / (f1["full"] - f1["shrunk"]))
     assert found.verdict.verdict == "helps" and found.num_test == found.num_units == 10
     leaves = ["one leaf"] * 8 + ["another"] * 2 + [str(i) for i in range(10)]
     few = minority_effect(labels, predicted, class_name="a", classes=["a", "b"], seeds=[0, 1], groups=leaves)
     straight = compare_arms(labels, predicted, classes=["a", "b"], groups=leaves, references=("shrunk",))
-    assert few.differences["recall"]["full"] == straight["full"].differences["shrunk"]["recall/a"]
+    for name in ("recall", "f1"):
+        assert few.differences[name]["full"] == straight["full"].differences["shrunk"][f"{name}/a"]
     assert few.num_units == 2 and few.verdict.verdict == "too_little_data" and few.given_back is None
 
 
@@ -197,7 +200,7 @@ def test_a_verdict_on_a_class_is_of_the_confidence_that_is_asked_for():
         predicted = {m: np.where(rng.random((2, 40)) < share, labels, 1 - labels) for m, share in hits.items()}
         asked = {"class_name": "a", "classes": ["a", "b"], "seeds": [0, 1], "resamples": 200}
         strict = minority_effect(labels, predicted, confidence=0.99, **asked)
-        assert (strict.verdict.verdict == "hurts") == (strict.differences["recall"]["restored"].upper < 0)
+        assert (strict.verdict.verdict == "hurts") == (strict.differences["f1"]["restored"].upper < 0)
         at_95 += minority_effect(labels, predicted, **asked).verdict.verdict == "hurts" != strict.verdict.verdict
     assert at_95, "or the two confidences were never apart, and this shows nothing"
 
@@ -235,12 +238,13 @@ def test_studies_go_from_files_to_the_page(tmp_path):
     assert [study.info["real_kept"] for study in studies] == [5, 20]
     recall = {m: (p[:, :20] == 0).mean() for m, p in test.items()}
     assert {m: v.mean for m, v in studies[1].effect.scores["recall"].items()} == pytest.approx(recall)
+    f1 = {m: np.mean([2 * (s[:20] == 0).sum() / (20 + (s == 0).sum()) for s in p]) for m, p in test.items()}
     metrics = studies[1].metrics
     assert metrics["minority.20/shrunk/recall/healthy"] == pytest.approx(recall["shrunk"], abs=1e-6)
-    assert metrics["minority.20/restored/recall_minus_shrunk/healthy"] == pytest.approx(
-        recall["restored"] - recall["shrunk"], abs=1e-6
+    assert metrics["minority.20/restored/f1_minus_shrunk/healthy"] == pytest.approx(
+        f1["restored"] - f1["shrunk"], abs=1e-6
     )
-    share = (recall["restored"] - recall["shrunk"]) / (recall["full"] - recall["shrunk"])
+    share = (f1["restored"] - f1["shrunk"]) / (f1["full"] - f1["shrunk"])
     assert metrics["minority.20/given_back/healthy"] == pytest.approx(share, abs=1e-6)
     assert "minority.20/full/macro_f1_lower" in metrics
     said = minority_sentence(studies[1])

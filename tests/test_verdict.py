@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.coverage import Setting, false_verdicts
+from bench.coverage import CONTROLS, Setting, false_verdicts
 from pipeline.measure.statistics import Interval, compare_arms
 from pipeline.measure.verdict import (
     MIN_UNITS,
+    Shares,
     choose_candidate,
     class_sentence,
     decide,
@@ -18,8 +19,9 @@ from pipeline.measure.verdict import (
 )
 
 UP, ZERO, DOWN = (0.02, 0.10), (-0.04, 0.05), (-0.10, -0.02)
-BELOW, JUST_DOWN, JUST_UP = (-0.05, 0.04), (-0.10, -0.001), (0.001, 0.10)
+BELOW, JUST_DOWN, JUST_UP = (-0.05, 0.04), (-0.10, -0.001), (0.001, 0.10)  # BELOW: behind, not surely
 WIDE = (-0.20, 0.25)
+SHARES = {"shares": Shares(0.97, 0.4), "of_control": Shares(0.6, 0.8)}
 
 
 def interval(bounds: tuple[float, float], n_test: int = 100) -> Interval:
@@ -41,12 +43,10 @@ def differences(real, balanced, classic) -> dict[str, Interval]:
         (UP, UP, (0.0, 0.1), "classic", "no_evidence", "classic"),  # touching zero is not above it
         (ZERO, ZERO, DOWN, "classic", "hurts", "classic"),
         (ZERO, DOWN, ZERO, "balanced", "hurts", "balanced"),
-        (DOWN, ZERO, BELOW, "classic", "hurts", "real"),
-        # Worse than plain photographs, but no worse than the recipe without the synthetic images: not their fault.
+        # Worse than plain photographs, but not surely than the recipe without the synthetic images: not their fault.
         (DOWN, ZERO, ZERO, "classic", "no_evidence", "real"),
-        # Two chances to be found harmful: each needs the stronger evidence of half the risk.
-        (ZERO, ZERO, JUST_DOWN, "classic", "no_evidence", "classic"),
-        (JUST_DOWN, ZERO, BELOW, "classic", "no_evidence", "real"),
+        (DOWN, ZERO, BELOW, "classic", "no_evidence", "real"),
+        (ZERO, ZERO, JUST_DOWN, "classic", "hurts", "classic"),
         (JUST_UP, JUST_UP, JUST_UP, "classic", "helps", "classic"),  # all at once: no correction
         # Worse than a control that is not the matched one: classic augmentation is better, images do not hurt.
         (ZERO, ZERO, DOWN, "balanced", "no_evidence", "classic"),
@@ -131,10 +131,19 @@ def test_sentence_carries_what_it_rests_on(bounds, words):
     assert "rendered sample" in rendered and words in rendered
 
 
+def test_what_balancing_costs_is_said_beside_the_verdict():
+    verdict = decide(differences(DOWN, ZERO, ZERO), matched="classic")
+    score = Interval(0.8, 0.7, 0.9, 100, 5)
+    text = sentence(verdict, candidate="synthetic_classic", score=score, cost=interval(DOWN))
+    assert "`classic` without any synthetic image is -0.060 (-0.100 to -0.020) against `real` already" in text
+    assert "already" not in sentence(verdict, candidate="synthetic_classic", score=score, cost=interval(ZERO))
+
+
 def test_class_and_sgan_sentences():
     verdict = decide({"classic": interval(ZERO, 8)}, matched="classic", min_detectable=0.1)
-    text = class_sentence("rust", verdict, score=Interval(0.5, 0.2, 0.8, 48, 5), num_test=8)
+    text = class_sentence("rust", verdict, score=Interval(0.5, 0.2, 0.8, 48, 5), num_test=8, **SHARES)
     assert "`rust`" in text and "no evidence" in text and "8 test images of this class" in text
+    assert "recall 0.970 (there 0.600), precision 0.400 (there 0.800)" in text
     verdicts = {
         "10": decide({"supervised": interval(UP), "supervised_classic": interval(UP)}, matched="supervised"),
         "20": decide({"supervised": interval(DOWN), "supervised_classic": interval(ZERO)}, matched="supervised"),
@@ -184,7 +193,7 @@ def test_from_predictions_to_verdict():
 def test_a_verdict_is_seldom_false(setting):
     """The whole of the rules, the choice on val included; the larger run is bench/coverage.py."""
     n = 120
-    share = false_verdicts(setting, n, resamples=300)
+    share = false_verdicts(setting, n, 300, CONTROLS["alike"])
     room = 2.6 * np.sqrt(0.05 * 0.95 / n)
     assert share["either"] <= 0.05 + room and share["helps"] <= 0.025 + room
     assert share["any_class"] <= 0.05 + room
@@ -192,7 +201,31 @@ def test_a_verdict_is_seldom_false(setting):
 
 def test_verdicts_on_classes_are_seldom_false_where_three_trainings_differ_much():
     """Four classes judged side by side; with each class's own variance of the seeds alone 6% of such families erred."""
-    assert false_verdicts(Setting(150, "balanced", 3, 1, "large"), 200, resamples=200)["any_class"] <= 0.05
+    assert false_verdicts(Setting(150, "balanced", 3, 1, "large"), 200, 200, CONTROLS["alike"])["any_class"] <= 0.05
+
+
+@pytest.mark.parametrize("ahead", ["real_ahead_0.8", "real_ahead_1.2"])
+def test_what_balancing_costs_is_not_the_synthetic_images_fault(ahead):
+    """With `real` among the controls that can convict, "hurts" was said in 32 and 45% of such experiments."""
+    assert false_verdicts(Setting(150, "balanced", 3, 1, "small"), 100, 200, CONTROLS[ahead])["hurts"] <= 0.06
+
+
+def test_a_class_that_is_said_more_often_is_not_known_better():
+    """Recall .6 to .97 and precision .8 to .4: by recall alone synthetic images helped this class."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [60, 60, 40])
+
+    def network(of_c: float, of_others: float) -> np.ndarray:
+        """Says c with these chances of its images and of the others', which are known else."""
+        own = np.where(labels == 2, rng.integers(0, 2, (3, 160)), labels)
+        return np.where(rng.random((3, 160)) < np.where(labels == 2, of_c, of_others), 2, own)
+
+    arms = {arm: network(0.6, 0.05) for arm in ("real", "balanced", "classic")}
+    arms |= {"synthetic_classic": network(0.97, 0.45)}
+    found = compare_arms(labels, arms, classes=["a", "b", "c"])["synthetic_classic"].differences
+    by_recall = decide({c: d["recall/c"] for c, d in found.items()}, matched="classic")
+    assert by_recall.verdict == "helps"
+    assert decide({c: d["f1/c"] for c, d in found.items()}, matched="classic").verdict == "hurts"
 
 
 def test_the_risk_is_divided_among_the_family():
@@ -202,12 +235,12 @@ def test_the_risk_is_divided_among_the_family():
     assert alone.verdict == "helps" and one_of_three.verdict != "helps"
     assert one_of_three.confidence == pytest.approx(1 - 0.05 / 3)
     assert one_of_three.difference.lower < 0 < alone.difference.lower
-    text = class_sentence("rust", one_of_three, score=Interval(0.5, 0.2, 0.8, 48, 5), num_test=30)
+    text = class_sentence("rust", one_of_three, score=Interval(0.5, 0.2, 0.8, 48, 5), num_test=30, **SHARES)
     assert "98.33% interval" in text
 
 
 def test_hurts_mirrors_helps():
-    """The same evidence with its sign turned is as bad as it was good, but for the second chance."""
+    """The same evidence with its sign turned is as bad as it was good."""
     for mean in (0.02, 0.05, 0.09, 0.12):
         d = Interval(mean, 0, 0, 100, 5, 0.04, 20.0)
         up = decide({"classic": d.at(0.95)}, matched="classic").verdict

@@ -23,11 +23,11 @@ class MinorityEffect(NamedTuple):
     """One study, on test.
 
     Attributes:
-        scores: Metric (`recall` of the class, `macro_f1` of all) to method to interval.
+        scores: Metric (`f1` and `recall` of the class, `macro_f1` of all) to method to interval.
         differences: Metric to `full` and `restored`, each minus `shrunk`.
-        given_back: Of the class's recall, (restored - shrunk) / (full - shrunk); None where the lack did not
+        given_back: Of the class's F1, (restored - shrunk) / (full - shrunk); None where the lack did not
             surely cost any, since a share of noise is noise. Below 0 or above 1 where it comes out so.
-        verdict: On the recall, `restored` against `shrunk`.
+        verdict: On the F1, `restored` against `shrunk`.
         num_test: Test images of the class.
         num_units: Independent ones among them (groups count once).
     """
@@ -88,13 +88,13 @@ def minority_effect(
         confidence=confidence,
         seed=seed,
     )
-    names = {"recall": f"recall/{class_name}", "macro_f1": "macro_f1"}
+    names = {"f1": f"f1/{class_name}", "recall": f"recall/{class_name}", "macro_f1": "macro_f1"}
     scores = {short: {m: compared[m].metrics[name] for m in METHODS} for short, name in names.items()}
     differences = {
         short: {m: compared[m].differences["shrunk"][name] for m in ("full", "restored")}
         for short, name in names.items()
     }
-    lost, back = differences["recall"]["full"], differences["recall"]["restored"]
+    lost, back = differences["f1"]["full"], differences["f1"]["restored"]
     surely_lost = lost.lower > 0 and units >= MIN_UNITS
     limits = {"min_detectable": min_detectable, "num_units": units, "confidence": confidence}
     verdict = decide({"shrunk": back}, matched="shrunk", **limits)

@@ -26,10 +26,10 @@ methods for assessing differential expression in microarray experiments", sectio
 set instead of estimated, since a handful of classes do not tell them). What they say is the analysis of variance of
 seeds by classes: seeds vary all together, and by class, each in units of p (1 - p), by which a leaning in logits
 moves a share of p. Unlike there the variance may only rise: a class on which trainings differ more than on others
-keeps its own, for moderated it would be too narrow. How far out the tails of a recall reach is known worse still, so
-its intervals of more than 95%, which verdicts on several classes need, take the degrees of freedom with all of V_seeds
-as the seeds' part, though no fewer than the least certain part has by itself. How often all this holds is in
-bench/results/coverage.json.
+keeps its own, for moderated it would be too narrow. How far out the tails of a recall or a class's F1 reach is known
+worse still, so its intervals of more than 95%, which verdicts on several classes need, take the degrees of freedom with
+all of V_seeds as the seeds' part, though no fewer than the least certain part has by itself. How often all this holds
+is in bench/results/coverage.json.
 
 The interval is Student's t around the mean over seeds, with Satterthwaite's degrees of freedom: those of the seeds,
 and those of each class by itself, because macro-F1 gives the three images of a rare class as much weight as the
@@ -51,6 +51,7 @@ from scipy.special import stdtr, stdtrit
 from pipeline import REFERENCES
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
+OF_A_CLASS = ("recall", "f1")  # with intervals; in this order in every array of metrics
 PRIOR_DOF = 4  # what the other classes' seeds are worth beside a class's own
 POWER = 0.8
 
@@ -120,7 +121,7 @@ class ArmStatistics(NamedTuple):
     """What is known of one arm.
 
     Attributes:
-        metrics: name → interval; names are `METRICS`, `recall/<class>` and those of `per_image`.
+        metrics: name → interval; names are `METRICS`, `recall/<class>`, `f1/<class>` and those of `per_image`.
         differences: other arm → name → interval of (this arm - other).
     """
 
@@ -157,11 +158,13 @@ def score_confusion(matrices: np.ndarray) -> dict[str, np.ndarray]:
         "balanced_accuracy": np.where(present, recall, 0).sum(-1) / count,
         "macro_f1": f1.sum(-1) / count,
         "recall": recall,
+        "f1": np.where(present, f1, np.nan),
+        "precision": np.divide(hits, claimed, out=np.zeros(hits.shape), where=claimed > 0),
     }
 
 
 def score(labels: ArrayLike, predicted: ArrayLike, num_classes: int) -> dict[str, np.ndarray]:
-    """Accuracy, balanced accuracy (mean recall), macro-F1 and recall.
+    """Accuracy, balanced accuracy (mean recall), macro-F1, and each class's recall, F1 and precision.
 
     Means over classes are over those with test images; F1 is 0 where nothing is right.
 
@@ -171,8 +174,8 @@ def score(labels: ArrayLike, predicted: ArrayLike, num_classes: int) -> dict[str
         num_classes: K.
 
     Returns:
-        `accuracy`, `balanced_accuracy`, `macro_f1` of shape (...), and `recall` of shape (..., K), NaN for a
-        class without images.
+        `accuracy`, `balanced_accuracy`, `macro_f1` of shape (...); `recall` and `f1` of shape (..., K), NaN for a
+        class without images; `precision` of the same shape, 0 for a class that no image is taken for.
     """
     return score_confusion(confusion(labels, predicted, num_classes))
 
@@ -239,21 +242,21 @@ def compare_arms(
         replicates[arm] = _replicate(labels, p, figures, unit_of, units, weights, seed_weights[key])
         names[arm] = key
 
-    metric_names = [*METRICS, *(f"recall/{c}" for c in classes), *extra]
-    is_recall = np.array([name.startswith("recall/") for name in metric_names])
+    of_a_class = [f"{name}/{c}" for name in OF_A_CLASS for c in classes]
+    metric_names = [*METRICS, *of_a_class, *extra]
+    is_of_class = np.isin(np.arange(len(metric_names)), len(METRICS) + np.arange(len(of_a_class)))
     shares = _class_shares(labels, len(classes), len(extra))
-    moderated = len(METRICS) + len(classes)  # the rest are no shares of right answers
 
     def intervals(r: _Replicates, n_seeds: int, is_difference: bool) -> dict[str, Interval]:
-        error, dof, tail_dof = _standard_error(r, units, shares, moderated, max(n_seeds - 1, 1))
+        error, dof, tail_dof = _standard_error(r, units, shares, max(n_seeds - 1, 1))
         # As in `Interval.at`, or what is shown were not what is judged by
-        within = np.where(is_recall & (confidence > 0.95 + 1e-9), tail_dof, dof)
+        within = np.where(is_of_class & (confidence > 0.95 + 1e-9), tail_dof, dof)
         lower, upper = _student(r.point, error, within, confidence)
         if is_difference:
             lower, upper = np.maximum(lower, -1.0), np.minimum(upper, 1.0)
         else:
-            proportions = slice(0, moderated)
-            sizes = np.concatenate([np.full(len(METRICS), units.sum()), units])
+            proportions = slice(0, len(METRICS) + len(of_a_class))  # the rest are no shares of right answers
+            sizes = np.concatenate([np.full(len(METRICS), units.sum()), *[units] * len(OF_A_CLASS)])
             lower, upper = np.maximum(lower, 0.0), np.array(upper)
             lower[proportions], upper[proportions] = _wilson(
                 r.point[proportions], error[proportions], within[proportions], sizes, confidence
@@ -264,7 +267,7 @@ def compare_arms(
                 len(labels),
                 n_seeds,
                 *(float(v[i]) for v in (error, dof)),
-                float(tail_dof[i]) if is_recall[i] else None,
+                float(tail_dof[i]) if is_of_class[i] else None,
             )
             for i, name in enumerate(metric_names)
         }
@@ -297,8 +300,8 @@ class _Replicates(NamedTuple):
         both: (B, Q) both resampled.
         by_class: (K, U, Q) what each unit (group) of a class adds to the metric, linearised, mean over seeds; rows of
             zeros fill up classes with fewer than U units.
-        scale: (K,) p (1 - p) of each class's recall, by which a leaning of the seeds is measured; of a difference the
-            root mean square of both arms'.
+        scale: (2, K) p (1 - p) of each class's recall and F1, by which a leaning of the seeds is measured; of a
+            difference the root mean square of both arms'.
         f1_slope: (K,) what macro-F1 gains per gain in a class's recall; of a difference the mean of both arms'.
     """
 
@@ -380,8 +383,9 @@ def _replicate(
             [influence, ((of - of.mean(1, keepdims=True)).mean(0) / len(labels))[:, None]], axis=-1
         )
     counts = np.bincount(labels, minlength=num_classes)
-    recall = np.nan_to_num(plain[:, len(METRICS) : len(METRICS) + num_classes].mean(0))
-    share = (recall * counts + 1) / (counts + 2)  # never 0 or 1, by the rule of succession
+    of_a_class = slice(len(METRICS), len(METRICS) + len(OF_A_CLASS) * num_classes)
+    share = np.nan_to_num(plain[:, of_a_class].mean(0)).reshape(-1, num_classes)
+    share = (share * counts + 1) / (counts + 2)  # never 0 or 1, by the rule of succession
     by_class = np.zeros((num_classes, max(units.max(), 1), influence.shape[-1]))
     np.add.at(by_class, (labels, unit_of), influence)
     return _Replicates(
@@ -396,7 +400,9 @@ def _replicate(
 
 
 def _stack(scores: dict[str, np.ndarray]) -> np.ndarray:
-    return np.concatenate([*(scores[name][..., None] for name in METRICS), scores["recall"]], axis=-1)
+    return np.concatenate(
+        [*(scores[name][..., None] for name in METRICS), *(scores[name] for name in OF_A_CLASS)], axis=-1
+    )
 
 
 def _influence(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
@@ -407,7 +413,7 @@ def _influence(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> n
     claimed = matrices.sum(-2)  # (S, K)
     present = np.flatnonzero(true)
     is_true = np.eye(num_classes)[labels]  # (N, K)
-    total = np.zeros((len(labels), len(METRICS) + num_classes))
+    total = np.zeros((len(labels), len(METRICS) + len(OF_A_CLASS) * num_classes))
     for s, own in enumerate(predicted):
         hit = (own == labels).astype(np.float64)[:, None]
         is_claimed = np.eye(num_classes)[own]
@@ -417,7 +423,7 @@ def _influence(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> n
         of_f1 = (2 * hit * is_true - f1 * (is_true + is_claimed)) / np.maximum(true + claimed[s], 1)
         of_accuracy = (hit - scores["accuracy"][s]) / len(labels)
         means = [of_accuracy, of_recall[:, present].mean(1, keepdims=True), of_f1[:, present].mean(1, keepdims=True)]
-        total += np.concatenate([*means, of_recall], axis=1)
+        total += np.concatenate([*means, of_recall, of_f1], axis=1)
     return total / len(predicted)
 
 
@@ -434,15 +440,15 @@ def _f1_slope(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np
 
 
 def _class_shares(labels: np.ndarray, num_classes: int, num_extra: int) -> np.ndarray:
-    """(K, Q) weight of each class's recall in each metric; for macro-F1 about that."""
+    """(K, Q) weight of each class's recall in each metric; for macro-F1 and a class's F1 about that."""
     counts = np.bincount(labels, minlength=num_classes)
     of_all = counts / counts.sum()
     equal = (counts > 0) / np.count_nonzero(counts)
-    return np.column_stack([of_all, equal, equal, np.eye(num_classes), *[of_all] * num_extra])
+    return np.column_stack([of_all, equal, equal, *[np.eye(num_classes)] * len(OF_A_CLASS), *[of_all] * num_extra])
 
 
 def _standard_error(
-    r: _Replicates, units: np.ndarray, shares: np.ndarray, moderated: int, seed_dof: int
+    r: _Replicates, units: np.ndarray, shares: np.ndarray, seed_dof: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(Q,) standard errors, degrees of freedom, and those of the tails. See the module's docstring for the formula.
 
@@ -450,7 +456,6 @@ def _standard_error(
         r: Of an arm or a difference.
         units: (K,) units of each class.
         shares: (K, Q) weight of each class's recall in each metric.
-        moderated: Metrics whose seeds' variance is moderated, the first ones.
         seed_dof: Seeds less one.
     """
     images, seeds, both = (x.var(axis=0) for x in (r.images, r.seeds, r.both))
@@ -469,6 +474,8 @@ def _standard_error(
         recalls = slice(len(METRICS), len(METRICS) + len(units))
         weights = shares.copy()
         weights[:, METRICS.index("macro_f1")] = r.f1_slope
+        of_f1 = slice(recalls.stop, recalls.stop + len(units))
+        weights[:, of_f1] = np.diag(r.f1_slope * np.count_nonzero(units))
         weights = np.where(single[:, None], weights**2, 0.0)
 
         def of_one_unit(of_recall: np.ndarray) -> float:
@@ -480,7 +487,7 @@ def _standard_error(
         of_class = of_class + borrowed
         images = images + borrowed.sum(0)
 
-    seeds, of_seeds = _moderated(r, seeds, shared, shares, units > 0, moderated, seed_dof)
+    seeds, of_seeds = _moderated(r, seeds, shared, shares, units > 0, seed_dof)
     seeds_alone = np.maximum(seeds - shared, 0.0)
     variance = images + seeds_alone
 
@@ -503,7 +510,6 @@ def _moderated(
     shared: np.ndarray,
     shares: np.ndarray,
     present: np.ndarray,
-    moderated: int,
     seed_dof: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The variance between seeds, raised where the other classes say so, and its own uncertainty.
@@ -514,6 +520,8 @@ def _moderated(
         (sum w)² max(M, 0) + (sum w² - (sum w)² / K) max(C, 0) + V_shared,
 
     M the variance of the mean over classes, C that of a class about it, the interaction with images taken off both.
+    A class's F1 is told by the F1 of the others: a leaning to a class gives it recall and takes precision, so that its
+    F1 moves less.
 
     Args:
         r: Of an arm or a difference.
@@ -521,7 +529,6 @@ def _moderated(
         shared: (Q,) V_shared, with what single units borrow.
         shares: (K, Q) weight of each class's recall in each metric.
         present: (K,) classes with test images.
-        moderated: The first so many metrics.
         seed_dof: Of V_seeds.
 
     Returns:
@@ -531,22 +538,25 @@ def _moderated(
     own = seeds**2 / seed_dof
     if number < 2:
         return seeds, own
-    recalls = len(METRICS) + np.flatnonzero(present)
-    scale = r.scale[present]
-    covariance = np.cov(r.seeds[:, recalls].T, bias=True) / np.outer(scale, scale)
-    interaction = float((shared[recalls] / scale**2).mean())
-    of_mean = covariance.sum() / number**2
-    of_class = (np.trace(covariance) - number * of_mean) / (number - 1)
-    weights = shares[present, :moderated] * scale[:, None]
-    together = weights.sum(0) ** 2
-    prior = (
-        together * max(of_mean - interaction / number, 0.0)
-        + ((weights**2).sum(0) - together / number) * max(of_class - interaction, 0.0)
-        + shared[:moderated]
-    )
     added = np.zeros(len(seeds))
-    # (d0 prior + d own) / (d0 + d), less the own
-    added[:moderated] = np.maximum(PRIOR_DOF / (PRIOR_DOF + seed_dof) * (prior - seeds[:moderated]), 0.0)
+    first, k = len(METRICS), len(present)
+    recalls, f1s = slice(first, first + k), slice(first + k, first + 2 * k)
+    # what is moderated, by which classes' figures, in which units
+    for told, by, units in ((slice(0, recalls.stop), recalls, r.scale[0]), (f1s, f1s, r.scale[1])):
+        scale = units[present]
+        covariance = np.cov(r.seeds[:, by][:, present].T, bias=True) / np.outer(scale, scale)
+        interaction = float((shared[by][present] / scale**2).mean())
+        of_mean = covariance.sum() / number**2
+        of_class = (np.trace(covariance) - number * of_mean) / (number - 1)
+        weights = shares[present, told] * scale[:, None]
+        together = weights.sum(0) ** 2
+        prior = (
+            together * max(of_mean - interaction / number, 0.0)
+            + ((weights**2).sum(0) - together / number) * max(of_class - interaction, 0.0)
+            + shared[told]
+        )
+        # (d0 prior + d own) / (d0 + d), less the own
+        added[told] = np.maximum(PRIOR_DOF / (PRIOR_DOF + seed_dof) * (prior - seeds[told]), 0.0)
     added_dof = min(PRIOR_DOF + seed_dof, (number - 1) * seed_dof)
     return seeds + added, own + added**2 / added_dof
 

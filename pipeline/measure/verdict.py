@@ -3,12 +3,11 @@
 The GAN's arm is chosen on val. It must then beat, on test, every control: `real`, `balanced` sampling and
 `classic` augmentation, so that neither balancing nor flipping ever counts as the GAN's merit. Having to beat all of
 them needs no correction for their number: an intersection-union test, each part at the full level, errs no oftener
-than one part (Berger 1982, "Multiparameter hypothesis testing and acceptance sampling"). `hurts` has two chances,
-against the control that lacks only the synthetic images and against `real`, so each gets half the risk (Bonferroni);
-and what balancing or flipping spoil counts as little as the GAN's fault as what they gain counts as its merit, so
-`real` decides only where the matched control is not behind. Where several classes (or label budgets) are judged, the
-risk is divided among them, and the intervals quoted are those of the divided risk. "No evidence" and "too little
-data" are verdicts like the others.
+than one part (Berger 1982, "Multiparameter hypothesis testing and acceptance sampling"). `hurts` is decided by the
+control that lacks only the synthetic images: what balancing or flipping spoil counts as little as the GAN's fault as
+what they gain counts as its merit, and is said beside the verdict. Where several classes (or label budgets) are
+judged, the risk is divided among them, and the intervals quoted are those of the divided risk. "No evidence" and "too
+little data" are verdicts like the others.
 
 Choosing on val looks at the same trainings that are tested, so a lucky seed is taken along to test. Beating all
 controls outweighs that: how often a verdict is false, the choice included, is in bench/results/coverage.json.
@@ -68,6 +67,18 @@ class Evidence(NamedTuple):
         return self.differences[self.least_certain].detectable(self.confidence)
 
 
+class Shares(NamedTuple):
+    """Of one class, means over seeds.
+
+    Attributes:
+        recall: Of its test images those that are taken for it.
+        precision: Of the images that are taken for it those that are it; 0 where none is.
+    """
+
+    recall: float
+    precision: float
+
+
 class Verdict(NamedTuple):
     """A verdict and what it rests on.
 
@@ -76,41 +87,28 @@ class Verdict(NamedTuple):
         control: The control that the sentence is about.
         difference: Candidate minus that control.
         evidence: All of it.
-        confidence: Of `difference`.
     """
 
     verdict: str
     control: str
     difference: Interval
     evidence: Evidence
-    confidence: float
+
+    @property
+    def confidence(self) -> float:
+        """Of `difference`."""
+        return self.evidence.confidence
 
 
 def _beats_all(e: Evidence) -> bool:
     return all(d.lower > 0 for d in e.differences.values())
 
 
-def _chances(e: Evidence) -> list[str]:
-    """Controls against which a candidate can be found to hurt."""
-    return [c for c in dict.fromkeys((e.matched, "real")) if c in e.differences]
-
-
-def _confidence_of_chance(e: Evidence) -> float:
-    return 1 - (1 - e.confidence) / len(_chances(e))
-
-
-def _worse(e: Evidence) -> list[str]:
-    """Controls whose defeat counts: the matched one; `real` too, unless the matched one is behind."""
-    level = _confidence_of_chance(e)
-    lost = [c for c in _chances(e) if e.differences[c].at(level).upper < 0]
-    return lost if e.differences[e.matched].mean <= 0 else []
-
-
 # The rules, tried from the top; the first that holds is the verdict.
 RULES: tuple[tuple[str, Callable[[Evidence], bool]], ...] = (
     ("too_little_data", lambda e: e.num_units < MIN_UNITS),
     ("helps", _beats_all),
-    ("hurts", lambda e: bool(_worse(e))),
+    ("hurts", lambda e: e.differences[e.matched].upper < 0),
     ("too_little_data", lambda e: e.detectable > e.min_detectable),
     ("no_evidence", lambda e: True),
 )
@@ -129,7 +127,7 @@ def decide(
 
     Args:
         differences: control → interval of (candidate - control); the verdict `helps` needs all of them above 0.
-        matched: The control whose defeat of the candidate, like that by `real`, means `hurts`.
+        matched: The control that lacks only the synthetic images: where it is surely ahead, they hurt.
         min_detectable: An undecided comparison that could not have shown a difference of this size to the least
             certain control (see `Interval.detectable`) is called `too_little_data` instead of `no_evidence`.
         num_units: Test images (or groups) that the metric rests on. `None`: `n_test` of the intervals.
@@ -148,12 +146,8 @@ def decide(
     evidence = Evidence(at, matched, min_detectable, num_units, divided)
     verdict = next(name for name, holds in RULES if holds(evidence))
     # The sentence quotes the control that decided: an undecided one must not quote an interval above zero
-    control = {"helps": evidence.strongest, "hurts": (_worse(evidence) or [""])[0]}.get(verdict, evidence.least_certain)
-    quoted, level = evidence.differences[control], divided
-    if verdict not in ("helps", "hurts") and quoted.upper < 0 and control in _chances(evidence):
-        level = _confidence_of_chance(evidence)  # the interval that left it open
-        quoted = quoted.at(level)
-    return Verdict(verdict, control, quoted, evidence, level)
+    control = {"helps": evidence.strongest, "hurts": matched}.get(verdict, evidence.least_certain)
+    return Verdict(verdict, control, evidence.differences[control], evidence)
 
 
 def choose_candidate(val_macro_f1: Mapping[str, float]) -> str:
@@ -183,6 +177,7 @@ def sentence(
     candidate: str,
     score: Interval,
     metric: str = "macro-F1",
+    cost: Interval | None = None,
     is_rendered_sample: bool = False,
 ) -> str:
     """The verdict on the GAN's arm in a plain sentence or two, forced by the numbers.
@@ -192,6 +187,7 @@ def sentence(
         candidate: The arm.
         score: The arm's own figure.
         metric: Its name as people read it.
+        cost: The matched control minus `real`: what balancing and augmentation do by themselves. None: not said.
         is_rendered_sample: Says so, since it is no statement about photographs then.
     """
     d = verdict.difference
@@ -200,13 +196,23 @@ def sentence(
     basis = f"{_count(d.n_test, 'test image')}, {_count(d.n_seeds, 'seed')}"
     gap = f"{_signed(d.mean)} ({_percent(verdict.confidence)} interval {_signed(d.lower)} to {_signed(d.upper)})"
     head = f"{metric} {score.mean:.3f} with arm `{candidate}`"
+    aside = ""
+    if cost is not None and cost.upper < 0:
+        matched = verdict.evidence.matched
+        aside = (
+            f" `{matched}` without any synthetic image is {_signed(cost.mean)} ({_signed(cost.lower)} to "
+            f"{_signed(cost.upper)}) against `real` already; that is not counted against them."
+        )
     if verdict.verdict == "helps":
         return (
             f"{where} images help: {head}, {gap} over `{verdict.control}`, the strongest of the controls "
-            f"{controls}, over each of which its interval is above zero ({basis})."
+            f"{controls}, over each of which its interval is above zero ({basis}).{aside}"
         )
     if verdict.verdict == "hurts":
-        return f"{where} images hurt: {head}, {gap} against the control `{verdict.control}` ({basis})."
+        return (
+            f"{where} images hurt: {head}, {gap} against `{verdict.control}`, which lacks nothing but them "
+            f"({basis}).{aside}"
+        )
     if verdict.verdict == "too_little_data":
         why = (
             f"a true difference would have to reach {verdict.evidence.detectable:.3f} to show in four of five such "
@@ -216,13 +222,12 @@ def sentence(
             why = f"fewer than {MIN_UNITS} independent test images"
         return (
             f"{where} images: too little data to tell: {head}, {gap} against `{verdict.control}`, of its "
-            f"controls the one least surely below it; {why} ({basis})."
+            f"controls the one least surely below it; {why} ({basis}).{aside}"
         )
-    aside = ""
-    if d.upper < 0 and verdict.control not in _chances(verdict.evidence):
+    if d.upper < 0:  # so it is another control than the matched one
         aside = (
             f" `{verdict.control}` is better, but it differs from this arm in more than the synthetic images, so that "
-            "is not counted against them."
+            f"is not counted against them.{aside}"
         )
     return (
         f"{where} images: no evidence that they help or hurt: {head}, {gap} against `{verdict.control}`, of "
@@ -230,20 +235,31 @@ def sentence(
     )
 
 
-def class_sentence(name: str, verdict: Verdict, *, score: Interval, num_test: int) -> str:
-    """The verdict on one class's recall.
+def class_sentence(
+    name: str,
+    verdict: Verdict,
+    *,
+    score: Interval,
+    shares: Shares,
+    of_control: Shares,
+    num_test: int,
+) -> str:
+    """The verdict on one class's F1: recall alone would praise a network that says the class more often.
 
     Args:
         name: The class.
-        verdict: Of `decide` on its recall.
-        score: The arm's recall of it.
+        verdict: Of `decide` on its F1.
+        score: The arm's F1 of it.
+        shares: The arm's.
+        of_control: Those of the control that the verdict is about.
         num_test: Test images of this class.
     """
     d = verdict.difference
     return (
-        f"Recall of `{name}`: {LABELS[verdict.verdict]}: {score.mean:.3f}, {_signed(d.mean)} "
+        f"F1 of `{name}`: {LABELS[verdict.verdict]}: {score.mean:.3f}, {_signed(d.mean)} "
         f"({_percent(verdict.confidence)} interval {_signed(d.lower)} to {_signed(d.upper)}) against "
-        f"`{verdict.control}` ({_count(num_test, 'test image')} of this class)."
+        f"`{verdict.control}`; recall {shares.recall:.3f} (there {of_control.recall:.3f}), precision "
+        f"{shares.precision:.3f} (there {of_control.precision:.3f}); {_count(num_test, 'test image')} of this class."
     )
 
 

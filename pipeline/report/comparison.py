@@ -31,6 +31,7 @@ from pipeline.measure.statistics import (
 )
 from pipeline.measure.verdict import (
     LABELS,
+    Shares,
     Verdict,
     choose_candidate,
     class_sentence,
@@ -72,7 +73,7 @@ class Outcome(NamedTuple):
     Attributes:
         candidate: The GAN arm chosen on val.
         overall: On macro-F1.
-        by_class: minority class → on its recall.
+        by_class: minority class → on its F1.
         by_budget: label budget → on the SGAN's macro-F1, against both of its supervised-only baselines.
         sentences: All of it with figures: the first line is the verdict, then classes, then the SGAN.
     """
@@ -90,6 +91,7 @@ class _Experiment(NamedTuple):
     Attributes:
         predictions: arm (or method) → predictions.
         statistics: arm → intervals.
+        by_class: arm → class → recall and precision on test.
         val_macro_f1: arm → mean over seeds, on val.
         calibration: arm → `ece` and `ece_floor` on test.
         differences: (arm, control) → tests of it; Holm's p is over the arms held against one control. Of arms
@@ -100,6 +102,7 @@ class _Experiment(NamedTuple):
 
     predictions: dict[str, Predictions]
     statistics: dict[str, ArmStatistics]
+    by_class: dict[str, dict[str, Shares]]
     val_macro_f1: dict[str, float]
     calibration: dict[str, dict[str, float]]
     differences: dict[tuple[str, str], Difference]
@@ -135,7 +138,7 @@ def compare_predictions(
         classifier_dirs: arm → folder with predictions.csv, history.csv, metrics.json. `real`, `balanced`,
             `classic` and one of `synthetic`, `synthetic_classic` are needed for a verdict.
         sgan_dirs: label budget ("10") → the same of an SGAN (predictions by `method`); may be empty.
-        out_dir: Folder to write into: metrics.json, comparison.csv, differences.csv, effects.csv, recall.csv,
+        out_dir: Folder to write into: metrics.json, comparison.csv, differences.csv, effects.csv, classes.csv,
             verdict.txt, plots/*.png, report.html.
         classes: Class names.
         manifest: manifest.csv of the split.
@@ -218,7 +221,7 @@ def compare_predictions(
     write_rows(out_dir / "comparison.csv", rows)
     write_rows(out_dir / "differences.csv", difference_rows(arms.differences.values()))
     write_rows(out_dir / "effects.csv", difference_rows(arms.effects.values(), names=list(arms.effects)))
-    write_rows(out_dir / "recall.csv", _recall_rows(arms.statistics, test_counts))
+    write_rows(out_dir / "classes.csv", _class_rows(arms, test_counts))
     (out_dir / "verdict.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
 
     drawn = _draw(out_dir / "plots", curves, arms, budgets, classes, test_counts, confidence)
@@ -407,6 +410,11 @@ def _measured(
         per_image={arm: {"brier": brier(own.labels, own.probabilities)} for arm, own in tests.items()},
         **resampling,
     )
+    by_class = {}
+    for arm, own in tests.items():
+        of = score(own.labels, own.predicted, len(classes))
+        means = zip(classes, of["recall"].mean(0), of["precision"].mean(0), strict=True)
+        by_class[arm] = {name: Shares(float(recall), float(precision)) for name, recall, precision in means}
     val = {
         arm: float(score(v.labels, v.predicted, len(classes))["macro_f1"].mean())
         for arm, v in ((arm, own.splits["val"]) for arm, own in predictions.items())
@@ -426,7 +434,7 @@ def _measured(
         pairs = {(arm, control): (arm, control) for arm in compared if control in tests}
         differences |= describe_differences(pairs, tests, statistics, **shared)
     measured = describe_differences(effects, tests, statistics, **shared)
-    return _Experiment(predictions, statistics, val, calibration, differences, measured, steps)
+    return _Experiment(predictions, statistics, by_class, val, calibration, differences, measured, steps)
 
 
 def _judge(
@@ -458,7 +466,7 @@ def _judge(
     matched = MATCHED_CONTROL[candidate]
     overall = judged(own, "macro_f1", matched, sum(units.values()))
     minority = minority_classes(split.counts("train", classes))
-    by_class = {name: judged(own, f"recall/{name}", matched, units[name], len(minority)) for name in minority}
+    by_class = {name: judged(own, f"f1/{name}", matched, units[name], len(minority)) for name in minority}
     by_budget = {
         budget: judged(e.statistics[SGAN], "macro_f1", SUPERVISED, sum(units.values()), len(budgets))
         for budget, e in budgets.items()
@@ -469,13 +477,17 @@ def _judge(
             overall,
             candidate=candidate,
             score=own.metrics["macro_f1"],
+            cost=arms.statistics[matched].differences["real"]["macro_f1"],
             is_rendered_sample=is_rendered_sample,
         )
     ]
     sentences += [
-        class_sentence(name, verdict, score=own.metrics[f"recall/{name}"], num_test=counts[name])
+        class_sentence(
+            name, verdict, score=own.metrics[f"f1/{name}"], shares=arms.by_class[candidate][name],
+            of_control=arms.by_class[verdict.control][name], num_test=counts[name],
+        )
         for name, verdict in by_class.items()
-    ]
+    ]  # fmt: skip
     if by_budget:
         scores = {budget: e.statistics[SGAN].metrics["macro_f1"] for budget, e in budgets.items()}
         sentences.append(sgan_sentence(by_budget, scores, confidence=1 - (1 - confidence) / len(budgets)))
@@ -492,6 +504,7 @@ def _metrics(arms: _Experiment, budgets: Mapping[str, _Experiment], outcome: Out
         for metric, interval in own.metrics.items():
             metrics |= {f"{name}/test/{k}": v for k, v in _spread(metric, interval).items()}
         metrics |= {f"{name}/test/{k}": v for k, v in experiment.calibration[arm].items()}
+        metrics |= {f"{name}/test/precision/{c}": of.precision for c, of in experiment.by_class[arm].items()}
         for control in (other for first, other in experiment.differences if first == arm):
             metrics |= {f"{name}/test/{k}": v for k, v in _minus(experiment, arm, control).items()}
     for name, effect in arms.effects.items():
@@ -509,16 +522,16 @@ def _spread(metric: str, value: Interval) -> dict[str, float]:
     return {f"{name}{end}{slash}{of_class}": float(v) for end, v in ends.items()}
 
 
-def _recall_rows(statistics: Mapping[str, ArmStatistics], counts: Mapping[str, int]) -> list[dict]:
-    """Rows of recall.csv: arm, class, n_test (of the class), n_seeds, recall and its differences to the controls."""
+def _class_rows(arms: _Experiment, counts: Mapping[str, int]) -> list[dict]:
+    """Rows of classes.csv: arm, class, n_test (of the class), n_seeds, F1, recall, precision, differences of F1."""
     rows = []
-    for arm, own in statistics.items():
+    for arm, own in arms.statistics.items():
         for name, count in counts.items():
-            interval = own.metrics[f"recall/{name}"]
-            row = {"arm": arm, "class": name, "n_test": count, "n_seeds": interval.n_seeds}
-            row |= _spread("recall", interval)
+            row = {"arm": arm, "class": name, "n_test": count, "n_seeds": own.metrics["macro_f1"].n_seeds}
+            row |= _spread("f1", own.metrics[f"f1/{name}"]) | _spread("recall", own.metrics[f"recall/{name}"])
+            row["precision"] = arms.by_class[arm][name].precision
             for control in (c for c in REFERENCES if c in own.differences):
-                row |= _spread(f"recall_minus_{control}", own.differences[control][f"recall/{name}"])
+                row |= _spread(f"f1_minus_{control}", own.differences[control][f"f1/{name}"])
             rows.append(row)
     columns = list(dict.fromkeys(c for row in rows for c in row))
     order = [c for c in columns if "_minus_" not in c]
@@ -537,7 +550,7 @@ def _draw(
 ) -> dict[str, Path]:
     """Draw all plots; name → path, `confusion/<arm>` for the matrices."""
     stats = arms.statistics
-    paths = {name: folder / f"{name}.png" for name in ("arms", "recall", "learning_curves")}
+    paths = {name: folder / f"{name}.png" for name in ("arms", "classes", "learning_curves")}
     plots.draw_arms(
         paths["arms"],
         {arm: s.metrics["macro_f1"] for arm, s in stats.items()},
@@ -547,9 +560,9 @@ def _draw(
         },
         confidence=confidence,
     )
-    plots.draw_recalls(
-        paths["recall"],
-        {arm: {c: s.metrics[f"recall/{c}"] for c in classes} for arm, s in stats.items()},
+    plots.draw_classes(
+        paths["classes"],
+        {arm: {c: s.metrics[f"f1/{c}"] for c in classes} for arm, s in stats.items()},
         test_counts,
     )
     plots.draw_learning_curves(paths["learning_curves"], curves)

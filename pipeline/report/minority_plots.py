@@ -1,4 +1,4 @@
-"""The picture of the minority study: the shrunk class's recall over the real images that were left of it."""
+"""The picture of the minority study: the shrunk class's F1 over the real images that were left of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOOKS = {  # method → colour, marker, what it is
 
 
 def draw_minority(path: str | Path, studies: Sequence[MinorityStudy]) -> None:
-    """Recall of the class for all three classifiers, with intervals.
+    """F1 of the class for all three classifiers, with intervals.
 
     Args:
         path: PNG to write.
@@ -33,7 +33,7 @@ def draw_minority(path: str | Path, studies: Sequence[MinorityStudy]) -> None:
         ax.grid(axis="x", visible=False)
         for i, method in enumerate(METHODS):
             color, marker, words = LOOKS[method]
-            values = [study.effect.scores["recall"][method] for study in studies]
+            values = [study.effect.scores["f1"][method] for study in studies]
             x = [row + (i - 1) * 0.07 for row in range(len(studies))]
             ax.vlines(x, [v.lower for v in values], [v.upper for v in values], color=color, linewidth=2, alpha=0.75)
             dashes = "--" if method == "restored" else "-"
@@ -46,9 +46,7 @@ def draw_minority(path: str | Path, studies: Sequence[MinorityStudy]) -> None:
         ax.set_ylim(-0.03, 1.03)
         ax.set_xlabel("real images of the class left in train")
         name = studies[0].info["class"]
-        ax.set_title(
-            f"Recall of {name if drawable(name) else 'the class'} on test, {studies[0].confidence:.0%} intervals"
-        )
+        ax.set_title(f"F1 of {name if drawable(name) else 'the class'} on test, {studies[0].confidence:.0%} intervals")
         fig.legend(loc="outside right center", fontsize=8.5)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)

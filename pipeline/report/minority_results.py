@@ -39,7 +39,7 @@ class MinorityStudy(NamedTuple):
     def metrics(self) -> dict[str, float]:
         """For metrics.json: `minority.<n>/<metric>[_minus_shrunk][/<class>]` and their ends, a method in front."""
         name, found = self.info["class"], {}
-        of = {"recall": f"/{name}", "macro_f1": ""}
+        of = {"f1": f"/{name}", "recall": f"/{name}", "macro_f1": ""}
         for metric, suffix in of.items():
             parts = {(m, metric): value for m, value in self.effect.scores[metric].items()}
             parts |= {(m, f"{metric}_minus_shrunk"): value for m, value in self.effect.differences[metric].items()}

@@ -31,20 +31,20 @@ was trained anew on what was left, and three classifiers were trained alike ({% 
 {{ studies[0].seeds | join(", ") }}, classes drawn equally often, classic augmentation): <em>full</em> on all real
 images, <em>shrunk</em> on what was left, <em>restored</em> on that and synthetic images up to the former count.</p>
 <figure class="plot"><div><img src="{{ picture }}"
-alt="Recall of the class over the number of its real images, for the three classifiers"></div></figure>
+alt="F1 of the class over the number of its real images, for the three classifiers"></div></figure>
 <div class="scroll"><table>
-<thead><tr><th></th><th colspan="6">recall of <code>{{ info.class }}</code></th><th>macro-F1</th></tr>
+<thead><tr><th></th><th colspan="6">F1 of <code>{{ info.class }}</code></th><th>macro-F1</th></tr>
 <tr><th>real images left</th><th>full</th><th>shrunk</th><th>restored</th><th>restored − shrunk</th>
 <th>full − shrunk</th><th>given back</th><th>restored − shrunk</th></tr></thead>
 <tbody>{% for s in studies %}<tr><td>{{ s.info.real_kept }}</td>
-{% for method in ("full", "shrunk", "restored") %}<td>{{ level(s.effect.scores.recall[method]) }}</td>{% endfor %}
-<td>{{ signed(s.effect.differences.recall.restored) }}</td>
-<td>{{ signed(s.effect.differences.recall.full, False) }}</td>
+{% for method in ("full", "shrunk", "restored") %}<td>{{ level(s.effect.scores.f1[method]) }}</td>{% endfor %}
+<td>{{ signed(s.effect.differences.f1.restored) }}</td>
+<td>{{ signed(s.effect.differences.f1.full, False) }}</td>
 <td>{{ "–" if s.effect.given_back is none else percent(s.effect.given_back) }}</td>
 <td>{{ signed(s.effect.differences.macro_f1.restored) }}</td></tr>
 {% endfor %}</tbody></table></div>
 <ul class="note">
-<li>“Given back” is the share of the lost recall that returns, (restored − shrunk) / (full − shrunk). It is left out
+<li>“Given back” is the share of the lost F1 that returns, (restored − shrunk) / (full − shrunk). It is left out
 where the loss itself is not certain, and no more certain than the interval of restored − shrunk is.</li>
 <li>The GAN saw no image that was taken out, and its checkpoint was chosen by the features of a network that has seen
 no leaf. Val was left whole: it chose the checkpoints of the GAN and of all three classifiers, which a class as rare
@@ -80,14 +80,14 @@ def minority_section(studies: Sequence[MinorityStudy], picture: str | Path | Non
 def minority_sentence(study: MinorityStudy) -> str:
     """What one study found, in words that its numbers force; `x` is code."""
     info, effect = study.info, study.effect
-    recall, change = effect.scores["recall"], effect.differences["recall"]
+    f1, change = effect.scores["f1"], effect.differences["f1"]
     kept = f"With {info['real_kept']} of its {info['real_before']} real images, `{info['class']}`"
-    level = f"{recall['shrunk'].mean:.3f} instead of {recall['full'].mean:.3f}"
+    level = f"{f1['shrunk'].mean:.3f} instead of {f1['full'].mean:.3f}"
     found = (
         f"{LABELS[effect.verdict.verdict]}: {_signed(change['restored'].mean)} ({_ends(change['restored'], study)}, "
         f"{effect.num_test} test images of the class, {len(study.seeds)} seeds)"
     )
-    sentence = f"{kept} is recognised with a recall of {level}. {info['synthetic']} synthetic images: {found}"
+    sentence = f"{kept} is recognised with an F1 of {level}. {info['synthetic']} synthetic images: {found}"
     if effect.given_back is not None:
         decided = effect.verdict.verdict in ("helps", "hurts")  # else it is the share of a gain that may be none
         return f"{sentence}, {effect.given_back:.0%} of what was lost." if decided else f"{sentence}."

@@ -29,7 +29,7 @@ class Contents(NamedTuple):
         candidate: Arm that the verdict is about.
         is_rendered_sample: Shows the banner.
         rows: Of comparison.csv.
-        plots: name → PNG: arms, recall, learning_curves, confusion/<arm>, and label_budget where there are budgets.
+        plots: name → PNG: arms, classes, learning_curves, confusion/<arm>, and label_budget where there are budgets.
         pictures: title → PNG or GIF.
         fidelity: fidelity.json, flat; empty: no such section.
         audit: audit.json; empty: no such part.

@@ -130,15 +130,15 @@ def draw_arms(
         _save(fig, path)
 
 
-def draw_recalls(path: str | Path, recalls: Mapping[str, Mapping[str, Interval]], counts: Mapping[str, int]) -> None:
-    """Recall of each class, every arm with its interval.
+def draw_classes(path: str | Path, scores: Mapping[str, Mapping[str, Interval]], counts: Mapping[str, int]) -> None:
+    """F1 of each class, every arm with its interval.
 
     Args:
         path: PNG to write.
-        recalls: arm → class → recall.
+        scores: arm → class → F1.
         counts: class → test images.
     """
-    arms, classes = list(recalls), list(counts)
+    arms, classes = list(scores), list(counts)
     many = len(classes) > 12  # then without intervals, or the picture would be metres long
     step = 0.0 if many else 0.8 / max(len(arms), 1)
     height = 1.2 + len(classes) * (0.26 if many else 0.16 * len(arms) + 0.2)
@@ -152,7 +152,7 @@ def draw_recalls(path: str | Path, recalls: Mapping[str, Mapping[str, Interval]]
         for i, arm in enumerate(arms):
             for row, name in enumerate(classes):
                 y = row + (i - (len(arms) - 1) / 2) * step
-                _interval(ax, recalls[arm][name], y, arm, arms, label=arm if row == 0 else None, bar=not many)
+                _interval(ax, scores[arm][name], y, arm, arms, label=arm if row == 0 else None, bar=not many)
         labels = class_labels(classes, lines=1 if many else 3)
         ax.set_yticks(
             range(len(classes)),

@@ -154,12 +154,12 @@ false one among them is {{ percent(1 - confidence) }}.</li>
 <li>Rules, in this order. <em>Too little data</em>: fewer than {{ min_units }} independent test images.
 <em>Helps</em>: the interval of macro-F1's difference lies above zero against <code>real</code>,
 <code>balanced</code> and <code>classic</code>, so that balancing or classic augmentation is never counted as the
-GAN's merit. <em>Hurts</em>: the {{ percent(1 - (1 - confidence) / 2) }} interval lies below zero against the control
-that lacks only the synthetic images, or against <code>real</code> while that control is not behind either; stricter
-than the other intervals, because these are two chances to be found guilty. <em>Too little data</em>: undecided, and a
+GAN's merit. <em>Hurts</em>: it lies below zero against the control that lacks only the synthetic images; what
+balancing or classic augmentation cost is not counted as the GAN's fault. <em>Too little data</em>: undecided, and a
 true difference of {{ min_detectable }} to the control least surely beaten would be missed more than one time in five.
 <em>No evidence</em>: otherwise.</li>
-<li>Classes with fewer train images than the mean class get a verdict on their recall, by the same rules.</li>
+<li>Classes with fewer train images than the mean class get a verdict on their F1, by the same rules: a network that
+says a class more often has a higher recall of it, and need not know it better.</li>
 """
 
 

@@ -121,10 +121,10 @@ macro-F1 on val.</p>
   "Circles: trained on real images only. Diamonds: synthetic images were among them. Of so many intervals one may miss
 zero by chance: coloured in the table is a difference that stands after correction for the number of arms held against
 the same control (Holm).") }}
-<h3>Recall of each class</h3>
+<h3>F1 of each class</h3>
 {% if numbered %}<p class="note">In all pictures of this page {% for name, label in numbered.items() %}{{ label }} is
 {{ name }}{{ ", " if not loop.last }}{% endfor %}: their font lacks these letters.</p>{% endif %}
-{{ plot("recall", "Recall of each class for every arm") }}
+{{ plot("classes", "F1 of each class for every arm") }}
 </section>
 
 {{ c.sections.get("recipe", "") }}
@@ -175,7 +175,7 @@ were seen once, by the final predictions; no GAN, feature extractor or threshold
 </ul>
 </section>
 <footer>Made by leafsynth. Figures: <code>metrics.json</code>, <code>comparison.csv</code>,
-<code>differences.csv</code>, <code>effects.csv</code>, <code>recall.csv</code>.
+<code>differences.csv</code>, <code>effects.csv</code>, <code>classes.csv</code>.
 {% if c.method.computed_on %}<br>Computed on {{ c.method.computed_on }}; on another kind of machine the
 last digits differ, and with them what small trainings make of them.{% endif %}</footer>
 </main>
