@@ -63,6 +63,7 @@ def run(stage: Stage) -> None:
                 classifiers={arm: f"results/classifier/{arm}" for arm in arms},
                 second_judge="results/second_judge",
                 judges=(stage.params.train_classifier.kind, stage.params.second_judge.kind),
+                augmented=[name for name, arm in stage.params.arms.items() if arm.augment != "none"],
                 sweep="results/sweep",
                 minority={count: f"results/minority/{count}" for count in counts},
                 filter="results/filter",

@@ -7,20 +7,23 @@ def run(stage: Stage) -> None:
     import json
 
     from pipeline.gan.class_images import draw_class
+    from pipeline.images.manifest import groups_of
     from pipeline.images.mixing import mixtures, synthetic_counts
     from pipeline.images.photos import resized
     from pipeline.images.store import load_store
-    from pipeline.learn.predictions import read_val_macro_f1, write_results
+    from pipeline.learn.predictions import read_val_predictions, write_results
     from pipeline.learn.trained import predict
     from pipeline.learn.training_sets import train_on_each
-    from pipeline.measure.mixture_choice import choose_control, choose_ratio, describe_choice
+    from pipeline.measure.mixture_choice import choose_ratio, choose_simplest, describe_choice
     from pipeline.measure.statistics import REFERENCES
 
     classes = list(stage.params.classes)
-    controls = {arm: read_val_macro_f1(f"results/classifier/{arm}") for arm in REFERENCES}
-    recipe = stage.params.arms[choose_control(controls)]
     ratios = [0.0, *sorted(stage.section["ratios"])]
     train, val = (load_store(f"data/arrays/photos/{side}", classes) for side in ("train", "val"))
+    on_val = {"classes": classes, "groups": groups_of(val, "data/split/manifest.csv", "val")}
+    controls = {arm: read_val_predictions(f"results/classifier/{arm}", val) for arm in REFERENCES}
+    control = choose_simplest(val.labels, controls, **on_val)
+    recipe = stage.params.arms[control.chosen]
     counts = {ratio: synthetic_counts(train, ratio) for ratio in ratios}
     drawn_by, device = stage.params.generate, stage.device
     synthetic = {}
@@ -50,7 +53,7 @@ def run(stage: Stage) -> None:
         ratio: [predict(t.model, val.images).argmax(axis=1) for t in trained if t.method == f"{ratio:g}"]
         for ratio in ratios
     }
-    choice = choose_ratio(val.labels, predicted, classes=classes)
+    choice = choose_ratio(val.labels, predicted, **on_val)
     test = load_store("data/arrays/photos/test", classes)  # first read here, when the mixture is chosen
     with stage.fresh("results/sweep") as out:
         finals = write_results(
@@ -60,7 +63,7 @@ def run(stage: Stage) -> None:
             extra={"chosen_ratio": choice.chosen, "best_val_ratio": choice.best},
             only={"test": {"0", f"{choice.chosen:g}"}},
         )
-        text = json.dumps(describe_choice(choice, counts, controls), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(describe_choice(choice, counts, control), indent=2, ensure_ascii=False, allow_nan=False)
         (out / "choice.json").write_text(text + "\n", encoding="utf-8")
     stage.finals(finals)
 

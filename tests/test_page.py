@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 from pipeline import MATCHED_CONTROL, InputError
+from pipeline.measure.mixture_choice import choose_simplest
 from pipeline.report import html, page, plots
 from pipeline.report.comparison import compare_predictions
 from pipeline.report.evidence import Sources
+from pipeline.report.results import read_predictions
 from pipeline.report.table import format_table, read_rows, summary
 
 CLASSES = ["healthy", "rust", "blight", "rare"]
@@ -98,6 +100,9 @@ def write_sgan(folder: Path, strengths: dict[str, float], index: int) -> None:
     tuned = [method for method in strengths if method != "probe"]
     tried = [[method, lr, 0.1, 300, 0.5, 1.0, int(lr == 0.003)] for method in tuned for lr in (0.001, 0.003)]
     write_csv(folder / "tuning.csv", [header, *tried])
+    looks = [(150, 0.5), (300, 0.52)]
+    rows = [[method, seed, *look] for method in strengths for seed in SEEDS for look in looks]
+    write_csv(folder / "history.csv", [["method", "seed", "step", "val_macro_f1"], *rows])
 
 
 FIDELITY = {
@@ -246,11 +251,18 @@ def test_page_is_self_contained_and_escaped(world):
 def test_what_to_do_stands_first_everywhere_and_follows_from_the_figures(world):
     metrics = compare_predictions(**world | {"sources": Sources(judges=("probe", ""))})
     plain, verdict = (world["out_dir"] / "verdict.txt").read_text().splitlines()[:2]
-    control = max(("real", "balanced", "classic"), key=lambda arm: metrics[f"{arm}/val/macro_f1"])
+    on_val = {}
+    for name in ("real", "balanced", "classic"):
+        seen = read_predictions(world["classifier_dirs"][name] / "predictions.csv", CLASSES)[""].splits["val"]
+        on_val[name] = seen.predicted
+    leaves = [f"{c}{int(f[:3]) // 2}" for c, f in seen.images]
+    chosen = choose_simplest(seen.labels, on_val, classes=CLASSES, groups=leaves)
+    control = chosen.chosen
     helps = metrics["verdict/helps"] == 1.0
     (arm,) = re.findall(r"with arm `(\w+)`", verdict) if helps else [control]
     assert f"pretrained classifier: {round(100 * metrics[f'{arm}/test/balanced_accuracy'])} of 100 right" in plain
     assert plain.startswith("Train on" if helps else "Use the photos")
+    assert ("cannot be told from that" in plain) == (not helps and len(chosen.alike) > 1)
     (candidate,) = re.findall(r"with arm `(\w+)`", verdict)
     gain = metrics[f"{candidate}/test/balanced_accuracy_minus_{MATCHED_CONTROL[candidate]}_upper"]
     assert f"{abs(round(100 * gain))}" in plain.partition("alike.")[2]
@@ -265,6 +277,11 @@ def test_a_second_judge_that_surely_tells_more_is_what_is_advised(world, tmp_pat
     for arm in ("real", "balanced", "classic", "synthetic_classic"):
         rows += prediction_rows(strength, np.random.default_rng([5, len(arm)]), SEEDS, [arm])
     write_csv(tmp_path / "second" / "predictions.csv", rows)
+    looks = [[row[0], row[1], 80, 0.6, 0.95] for row in rows[1:]]
+    write_csv(
+        tmp_path / "second" / "history.csv", [["method", "seed", "step", "val_macro_f1", "train_accuracy"], *looks]
+    )
+    (tmp_path / "second" / "metrics.json").write_text(json.dumps({"optimiser_steps": 80}))
     for name in ("synthetic", "synthetic_only"):  # the candidate is the one that the second judge was asked about
         del world["classifier_dirs"][name]
     sources = Sources(

@@ -5,13 +5,20 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.measure.mixture_choice import choose_control, choose_ratio, describe_choice, smallest_within_noise
+from pipeline.measure.mixture_choice import (
+    Choice,
+    choose_ratio,
+    choose_simplest,
+    describe_choice,
+    first_within_noise,
+)
 from pipeline.measure.recipe import Mixture, Other, advise, recommend
 from pipeline.measure.statistics import Interval, compare_arms, score
 
 CLASSES = ["healthy", "rust", "scab"]
 LABELS = np.repeat(np.arange(3), 20)
 RATIOS = [0.0, 0.5, 1.0, 2.0]
+REAL = Choice({"real": (0.4, 0.6)}, {"real": Interval(0.0, 0.0, 0.0, 60, 2)}, "real", "real")
 
 
 def lead(mean: float, error: float) -> Interval:
@@ -34,7 +41,7 @@ def predicted(rng, accuracy: float, seeds: int = 3, labels=LABELS) -> np.ndarray
     ],
 )
 def test_the_smallest_ratio_within_one_standard_error(behind, chosen):
-    assert smallest_within_noise(behind) == chosen
+    assert first_within_noise(behind) == chosen
 
 
 def test_a_clear_winner_is_chosen_and_its_figures_are_sklearns():
@@ -46,8 +53,9 @@ def test_a_clear_winner_is_chosen_and_its_figures_are_sklearns():
     assert choice.best == choice.chosen == 1.0
     for ratio, p in by_ratio.items():
         assert choice.val_macro_f1[ratio] == pytest.approx([f1_score(LABELS, row, average="macro") for row in p])
-    described = describe_choice(choice, {r: {"rust": int(10 * r)} for r in RATIOS}, {"real": [0.4, 0.6]})
+    described = describe_choice(choice, {r: {"rust": int(10 * r)} for r in RATIOS}, REAL)
     assert described["control"] == "real" and described["controls"] == {"real": 0.5}
+    assert described["alike"] == ["real"]
     own = described["val_macro_f1"]["0.5"]
     assert own["mean"] == pytest.approx(np.mean(own["by_seed"]), abs=1e-5)
     assert own["sd"] == pytest.approx(np.std(own["by_seed"], ddof=1), abs=1e-5)
@@ -79,9 +87,29 @@ def test_the_standard_error_is_that_of_the_difference_over_images_and_seeds():
     assert np.mean(errors) == pytest.approx(np.std(leads), rel=0.25)
 
 
-def test_the_control_of_the_highest_mean_and_of_equals_the_first():
-    assert choose_control({"real": [0.5, 0.7], "balanced": [0.9, 0.2], "classic": [0.6, 0.6]}) == "real"
-    assert choose_control({"real": [0.5], "balanced": [0.9], "classic": [0.95]}) == "classic"
+def test_the_simplest_recipe_that_val_cannot_tell_from_the_best():
+    rng = np.random.default_rng(4)
+    names = ("real", "balanced", "classic")
+
+    def chosen(*accuracies: float, seed: int = 0) -> Choice:
+        own = {name: predicted(rng, a) for name, a in zip(names, accuracies, strict=True)}
+        return choose_simplest(LABELS, own, classes=CLASSES, resamples=300, seed=seed)
+
+    assert chosen(0.5, 0.55, 0.95).chosen == "classic" and chosen(0.5, 0.55, 0.95).alike == ["classic"]
+    assert chosen(0.5, 0.9, 0.9).chosen == "balanced"
+    alike = [chosen(0.7, 0.7, 0.7, seed=i) for i in range(60)]
+    lucky = [choice for choice in alike if choice.best != "real"]
+    assert len(lucky) > 30, "luck must be able to lead, or this shows nothing"
+    assert np.mean([choice.chosen == "real" for choice in alike]) > 0.6  # of the maximum it is one third
+
+
+def test_photos_of_one_leaf_are_one_witness():
+    """Ten photos of each of six leaves: a lead on two leaves is noise, on twenty photos it is not."""
+    leaves = [f"{i // 10}" for i in range(60)]
+    real = np.where(np.arange(60) % 30 < 10, (LABELS + 1) % 3, LABELS)[None].repeat(3, 0)
+    own = {"real": real, "classic": LABELS[None].repeat(3, 0)}
+    assert choose_simplest(LABELS, own, classes=CLASSES).chosen == "classic"
+    assert choose_simplest(LABELS, own, classes=CLASSES, groups=leaves).chosen == "real"
 
 
 def test_no_ratio_0_is_refused():
@@ -89,10 +117,13 @@ def test_no_ratio_0_is_refused():
         choose_ratio(LABELS, {1.0: predicted(np.random.default_rng(0), 0.5)}, classes=CLASSES)
 
 
+CONTROLS = {"real": 0.71, "balanced": 0.7, "classic": 0.65}
+
+
 def choice_of(chosen: float, best: float, behind: Interval | None = None) -> dict:
     zero = {"mean": 0.0, "lower": 0.0, "upper": 0.0}
     own = zero if behind is None else {k: getattr(behind, k) for k in ("mean", "lower", "upper")}
-    controls = {"real": 0.71, "balanced": 0.7, "classic": 0.65}
+    controls = CONTROLS
     return {"control": "real", "controls": controls, "ratios": RATIOS, "chosen": chosen, "best": best,
             "behind_best": {"0": own}}  # fmt: skip
 
@@ -124,6 +155,14 @@ def test_the_verdict_is_of_the_confidence_that_is_asked_for(confidence, verdict)
     assert f"{confidence:.0%} interval" in found.sentence
 
 
+def test_a_control_that_is_not_the_best_on_val_is_not_called_so():
+    choice = choice_of(0.0, 0.0) | {"control": "balanced"}
+    assert (
+        "as the arm `balanced` does, on val the simplest that cannot be told from the best"
+        in recommend(choice, None, num_units=60).sentence
+    )
+
+
 def test_none_chosen_needs_no_test():
     found = recommend(choice_of(0.0, 0.0), None, num_units=60)
     assert found.ratio == 0 and found.verdict is None
@@ -149,7 +188,7 @@ def test_under_no_effect_synthetic_images_are_seldom_recommended():
         chosen += 1
         test = {"0": predicted(rng, 0.7, labels=labels), "r": predicted(rng, 0.7, labels=labels)}
         compared = compare_arms(labels, test, classes=CLASSES, references=("0",), resamples=300, seed=trial)
-        described = describe_choice(choice, {}, {"real": [0.7]})
+        described = describe_choice(choice, {}, REAL)
         found = recommend(described, compared["r"].differences["0"]["macro_f1"], num_units=len(labels))
         recommended += found.ratio > 0
     assert chosen > 10, "luck must be able to choose, or this shows nothing"
@@ -203,6 +242,24 @@ def test_every_verdict_has_a_sentence_for_an_adviser(verdict, lower, upper, chan
 )
 def test_the_margin_never_belies_the_verdict(verdict, lower, upper, expected):
     assert expected in advised(verdict, lower, upper)
+
+
+def test_recipes_alike_and_classes_never_recognised_are_said():
+    said = advised("no_evidence", -0.03, 0.02, control="real", alike=["balanced", "classic"])
+    others = "drawing every class equally often or turning and recolouring them"
+    assert said.endswith(f"more of 100. On val, {others} cannot be told from that.")
+    assert "cannot be told" not in advised("helps", 0.01, 0.02, alike=["balanced"])
+    said = advised("no_evidence", -0.03, 0.02, control="real", alike=["classic"], never=["rust"])
+    assert "64 of 100 right, classes counted alike. No leaf of rust is recognised. Synthetic leaves" in said
+
+
+def test_what_has_not_learned_is_no_advice():
+    said = advised("not_trained", -0.03, 0.02, has_learned=False)
+    assert said == "No advice yet: with synthetic leaves or without, the classifiers have hardly learned."
+    said = advised("not_trained", -0.03, 0.02)
+    assert "71 of 100 right" in said and said.endswith(
+        "Of synthetic leaves nothing can be said, for the classifiers have hardly learned."
+    )
 
 
 def test_a_confirmed_mixture_is_what_is_advised():

@@ -11,8 +11,8 @@ import pytest
 
 from pipeline import InputError
 from pipeline.measure.minority import minority_effect
-from pipeline.measure.mixture_choice import choose_ratio, describe_choice
-from pipeline.measure.statistics import compare_arms, score
+from pipeline.measure.mixture_choice import Choice, choose_ratio, describe_choice
+from pipeline.measure.statistics import Interval, compare_arms, score
 from pipeline.report.minority_plots import draw_minority
 from pipeline.report.minority_results import read_minority
 from pipeline.report.minority_section import minority_section, minority_sentence
@@ -74,8 +74,10 @@ def make_sweep(folder, accuracies: dict[float, float], seed: int = 0):
     choice = choose_ratio(labels_of("val"), val, classes=CLASSES)
     test = {r: guesses(rng, "test", (accuracies[r],) * 3) for r in {0.0, choice.chosen}}
     write(folder, {f"{r:g}": {"val": val[r]} | ({"test": test[r]} if r in test else {}) for r in accuracies})
-    controls = {"real": [0.7, 0.8], "balanced": [0.9], "classic": [0.8]}
-    described = describe_choice(choice, {r: dict.fromkeys(CLASSES, int(10 * r)) for r in accuracies}, controls)
+    on_val = {"real": (0.7, 0.8), "balanced": (0.9, 0.9), "classic": (0.8, 0.8)}
+    behind = {"real": Interval(0.15, 0.14, 0.16, 60, 2), "balanced": Interval(0.0, 0.0, 0.0, 60, 2)}
+    control = Choice(on_val, behind, "balanced", "balanced")
+    described = describe_choice(choice, {r: dict.fromkeys(CLASSES, int(10 * r)) for r in accuracies}, control)
     (folder / "choice.json").write_text(json.dumps(described))
     return choice, test
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from pipeline import resume
+from pipeline import InputError, resume
 from pipeline.gan.architectures import build
 from pipeline.gan.balanced_set import write_balanced_set
 from pipeline.gan.checkpoint import save_model
@@ -75,24 +75,31 @@ def project(root, tmp_path, monkeypatch) -> Path:
         rows += [[f"{file}", side, CLASSES[k]] for file, k in zip(*images_of(counts, i)[2:0:-1], strict=True)]
     (tmp_path / "data/split").mkdir()
     with open(tmp_path / "data/split/manifest.csv", "w", newline="") as f:
-        csv.writer(f).writerows([["file", "split", "class"], *rows])
+        csv.writer(f).writerows([["file", "split", "class", "group"], *([*row, ""] for row in rows)])
     for k, name in enumerate(CLASSES):
         torch.manual_seed(k)
         config = {"classes": CLASSES, "trained_on": [name], "img_resolution": 32, **SHAPE}
         G, D = build(config)
         save_model(tmp_path / "models/gan/class" / name, G.eval(), D.eval(), config)
-    for arm, f1 in {"real": 0.3, "balanced": 0.5, "classic": 0.6}.items():
-        write_history(tmp_path, arm, f1)
+    for arm, wrong in {"real": 9, "balanced": 6, "classic": 3}.items():
+        write_predictions(tmp_path, arm, wrong)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def write_history(folder: Path, arm: str, f1: float) -> None:
-    """Two seeds whose checkpoints have this macro-F1 on val, though not the last look."""
-    path = folder / "results/classifier" / arm / "history.csv"
+def write_predictions(folder: Path, arm: str, wrong: int) -> None:
+    """Two seeds that take the last so many val images for another class; of test they know everything."""
+    path = folder / "results/classifier" / arm / "predictions.csv"
     path.parent.mkdir(parents=True)
-    rows = [f"{seed},{step},{of}" for seed in (0, 1) for step, of in ((2, f1), (4, 0.1))]
-    path.write_text("\n".join(["seed,step,val_macro_f1", *rows]) + "\n")
+    rows = [["seed", "split", "file", "label", *(f"p/{name}" for name in CLASSES)]]
+    for seed in (0, 1):
+        for side, number in (("val", 1), ("test", 2)):
+            of = images_of(SIDES[side], number)
+            for i, (file, k) in enumerate(zip(of.files, of.labels, strict=True)):
+                said = (k + 1) % 3 if side == "val" and i >= len(of.files) - wrong else k
+                rows.append([seed, side, file, CLASSES[k], *np.eye(3)[said]])
+    with open(path, "w", newline="") as f:
+        csv.writer(f).writerows(rows)
 
 
 def run(module, item: str | None = None, **changes) -> Stage:
@@ -110,10 +117,10 @@ def rows_of(path: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize("best", ["real", "balanced", "classic"])
 def test_ratio_0_predicts_what_the_best_control_on_val_predicts(project, best):
     shutil.rmtree(project / "results/classifier" / best)
-    write_history(project, best, 0.9)
+    write_predictions(project, best, 0)
     run(sweep_mixture)
     choice = json.loads(Path("results/sweep/choice.json").read_text())
-    assert choice["control"] == best and choice["controls"][best] == 0.9
+    assert choice["control"] == best and choice["controls"][best] == 1 and choice["alike"] == [best]
     arms = {best: load_params("params.yaml").arms[best]}
     run(train_classifier, arms=arms)
     swept = [row for row in rows_of("results/sweep/predictions.csv") if row.pop("method") == "0"]
@@ -122,7 +129,8 @@ def test_ratio_0_predicts_what_the_best_control_on_val_predicts(project, best):
 
 
 def test_val_for_every_ratio_and_test_for_0_and_the_chosen_one_alone(project, monkeypatch):
-    monkeypatch.setattr(mixture_choice, "smallest_within_noise", lambda behind: 0.5)
+    chosen = mixture_choice.first_within_noise
+    monkeypatch.setattr(mixture_choice, "first_within_noise", lambda behind: 0.5 if 0.5 in behind else chosen(behind))
     stage = run(sweep_mixture)
     seen = {(row["method"], row["split"]) for row in rows_of("results/sweep/predictions.csv")}
     assert seen == {("0", "val"), ("0.5", "val"), ("1", "val"), ("0", "test"), ("0.5", "test")}
@@ -135,6 +143,16 @@ def test_val_for_every_ratio_and_test_for_0_and_the_chosen_one_alone(project, mo
     for ratio in ("0", "0.5", "1"):
         assert metrics[f"{ratio}/val/macro_f1"] == pytest.approx(choice["val_macro_f1"][ratio]["mean"], abs=1e-6)
         assert metrics[f"{ratio}/optimiser_steps"] == 4
+
+
+def test_predictions_of_other_images_choose_no_recipe(project):
+    path = Path("results/classifier/real/predictions.csv")
+    path.write_text(path.read_text().replace("1_3.png", "1_4.png", 1))
+    with pytest.raises(InputError, match="expected every seed's predictions of the val images, found others"):
+        run(sweep_mixture)
+    path.write_text("seed,split\n0,val\n")
+    with pytest.raises(InputError, match="columns seed, split, file and one for each class"):
+        run(sweep_mixture)
 
 
 def test_the_choice_does_not_see_test(project):

@@ -86,6 +86,36 @@ def read_val_macro_f1(folder: str | Path) -> list[float]:
     return [best[seed] for seed in sorted(best)]
 
 
+def read_val_predictions(folder: str | Path, val: Store) -> np.ndarray:
+    """(S, N) classes that each seed's checkpoint takes val's images for, seeds in order; knows nothing of test.
+
+    Args:
+        folder: Of `write_results`, one method.
+        val: The images, in the order of the predictions.
+
+    Raises:
+        InputError: predictions.csv is missing, or not of these images.
+    """
+    path = Path(folder) / "predictions.csv"
+    found: dict[int, list[int]] = {}
+    files: dict[int, list[str]] = {}
+    try:
+        with open(path, newline="", encoding="utf-8") as f:
+            for row in csv.DictReader(f):
+                if row["split"] == "val":
+                    shares = [float(row[f"p/{name}"]) for name in val.classes]
+                    found.setdefault(int(row["seed"]), []).append(int(np.argmax(shares)))
+                    files.setdefault(int(row["seed"]), []).append(row["file"])
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path}: expected predictions with the columns seed, split, file and one for each class, found none "
+            f"({type(error).__name__}: {error}); run `dvc repro`."
+        ) from None
+    if not files or any(of != list(val.files) for of in files.values()):
+        raise InputError(f"{path}: expected every seed's predictions of the val images, found others; run `dvc repro`.")
+    return np.array([found[seed] for seed in sorted(found)])
+
+
 def _write_predictions(
     path: Path,
     trained: list[Trained],

@@ -1,13 +1,13 @@
 """How many synthetic images to train with on this data set, none among the answers; and all of it in plain words.
 
-The recipe beside them is that of the best control on val. Two steps, so that the winner of several ratios is not
-praised for its luck: val chooses (`mixture_choice`), and on test the chosen ratio alone is held against no synthetic
-images. It is recommended only where the interval of the difference lies above zero.
+The recipe beside them is that of the simplest control that val cannot tell from the best. Two steps, so that the winner
+of several ratios is not praised for its luck: val chooses (`mixture_choice`), and on test the chosen ratio alone is
+held against no synthetic images. It is recommended only where the interval of the difference lies above zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.measure.mixture_choice import NONE
@@ -29,11 +29,17 @@ ADD = {
     "balanced": "Train on the photos and {leaves}, every class equally often,{judge}",
     "classic": "Train on the photos and {leaves}, turned and recoloured a little,{judge}",
 }
+ALIKE = {
+    "real": "the photos as they are",
+    "balanced": "drawing every class equally often",
+    "classic": "turning and recolouring them",
+}
 FOUND = {
     "helps": "Synthetic leaves helped",
     "hurts": "Synthetic leaves hurt",
     "no_evidence": "Synthetic leaves made no difference that shows",
     "too_little_data": "Too few test photos to tell whether synthetic leaves help",
+    "not_trained": "Of synthetic leaves nothing can be said, for the classifiers have hardly learned",
 }
 
 
@@ -75,7 +81,9 @@ def recommend(
     tried = ", ".join(f"{ratio:g}" for ratio in choice["ratios"] if ratio > 0)
     control, controls = choice["control"], choice["controls"]
     others = ", ".join(f"`{arm}` {f1:.3f}" for arm, f1 in controls.items() if arm != control)
-    recipe = f"train as the arm `{control}` does, on val the best without them ({controls[control]:.3f}; {others})"
+    is_best = control == max(controls, key=controls.get)
+    standing = "the best" if is_best else "the simplest that cannot be told from the best"
+    recipe = f"train as the arm `{control}` does, on val {standing} without them ({controls[control]:.3f}; {others})"
     none = f"Recommended for this data set: no synthetic images; {recipe}."
     if chosen == NONE:
         if best == NONE:
@@ -149,6 +157,9 @@ def advise(
     control: str,
     right: Mapping[str, float],
     gain: Interval,
+    alike: Sequence[str] = (),
+    has_learned: bool = True,
+    never: Sequence[str] = (),
     judge: str = "",
     mixture: Mixture | None = None,
     other: Other | None = None,
@@ -162,11 +173,17 @@ def advise(
         control: The arm of real images that is recommended where synthetic ones are not.
         right: Arm to its balanced accuracy on test: of 100 leaves, as many of each class.
         gain: Balanced accuracy of the candidate minus that of its matched control.
+        alike: Other controls that val cannot tell from the one that is recommended.
+        has_learned: The classifier of that control.
+        never: Classes of which what is recommended recognises no test image.
         judge: Kind of classifier, as in params.yaml; "": nothing is said of it.
         mixture: Recommended; None: none is.
         other: Surely better than what would be advised else; None: none is.
         is_rendered_sample: Says so, since it is no advice on photographs then.
     """
+    where = "On drawn leaves, not photographs: " if is_rendered_sample else ""
+    if not has_learned:
+        return f"{where}No advice yet: with synthetic leaves or without, the classifiers have hardly learned."
     leaves = "those synthetic leaves that passed the filter" if "filtered" in candidate else "the synthetic leaves"
     if mixture is not None:
         leaves = f"{mixture.ratio:g} synthetic {'leaf' if mixture.ratio == 1 else 'leaves'} for each of them"
@@ -181,13 +198,22 @@ def advise(
         less = f"{WITH_JUDGE[judge].strip().capitalize()} it is {round(100 * share)}"
         found = f"{less}, and by that one synthetic leaves were judged. {found}"
         text, share, judge = USE[other.control], other.right, other.judge
+    elif never:
+        found = f"No leaf of {_listed(never)} is recognised. {found}"
+    elif verdict != "helps" and alike:
+        found += f" On val, {_listed([ALIKE[arm] for arm in alike], 'or')} cannot be told from that."
     do = text.format(leaves=leaves, judge=WITH_JUDGE.get(judge, "")).rstrip(",")
-    where = "On drawn leaves, not photographs: " if is_rendered_sample else ""
     return f"{where}{do}: {round(100 * share)} of 100 right, classes counted alike. {found}"
+
+
+def _listed(names: Sequence[str], word: str = "and") -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
 def _found(verdict: str, gain: Interval) -> str:
     """The verdict with its margin; where balanced accuracy alone would say otherwise, the words must not hide it."""
+    if verdict == "not_trained":
+        return f"{FOUND[verdict]}."
     fewest, most = round(100 * gain.lower), round(100 * gain.upper)
     margin = _margin(fewest, most)
     if verdict in ("helps", "hurts"):

@@ -26,6 +26,7 @@ from pipeline.measure.statistics import Interval
 MIN_UNITS = 6
 
 LABELS = {
+    "not_trained": "not trained: no verdict",
     "helps": "helps",
     "hurts": "hurts",
     "no_evidence": "no evidence either way",
@@ -43,6 +44,7 @@ class Evidence(NamedTuple):
             small to say "no evidence".
         num_units: Test images (or groups) that the metric rests on.
         confidence: Of `differences`, after the risk was divided among the verdicts of the family.
+        is_trained: Candidate and matched control have learned (see `measure.learned`); without, no ranking means much.
     """
 
     differences: Mapping[str, Interval]
@@ -50,6 +52,7 @@ class Evidence(NamedTuple):
     min_detectable: float
     num_units: int
     confidence: float
+    is_trained: bool = True
 
     @property
     def strongest(self) -> str:
@@ -83,7 +86,7 @@ class Verdict(NamedTuple):
     """A verdict and what it rests on.
 
     Attributes:
-        verdict: `helps`, `hurts`, `no_evidence` or `too_little_data`.
+        verdict: Key of `LABELS`.
         control: The control that the sentence is about.
         difference: Candidate minus that control.
         evidence: All of it.
@@ -106,6 +109,7 @@ def _beats_all(e: Evidence) -> bool:
 
 # The rules, tried from the top; the first that holds is the verdict.
 RULES: tuple[tuple[str, Callable[[Evidence], bool]], ...] = (
+    ("not_trained", lambda e: not e.is_trained),
     ("too_little_data", lambda e: e.num_units < MIN_UNITS),
     ("helps", _beats_all),
     ("hurts", lambda e: e.differences[e.matched].upper < 0),
@@ -122,6 +126,7 @@ def decide(
     num_units: int | None = None,
     confidence: float = 0.95,
     family: int = 1,
+    is_trained: bool = True,
 ) -> Verdict:
     """Apply `RULES`.
 
@@ -133,6 +138,7 @@ def decide(
         num_units: Test images (or groups) that the metric rests on. `None`: `n_test` of the intervals.
         confidence: That no verdict of the family is false where there is no effect.
         family: Verdicts given side by side, over which the risk 1 - `confidence` is divided.
+        is_trained: See `Evidence`.
 
     Raises:
         ValueError: `matched` is not among `differences`.
@@ -143,10 +149,11 @@ def decide(
         num_units = differences[matched].n_test
     divided = 1 - (1 - confidence) / family
     at = {control: d if family == 1 else d.at(divided) for control, d in differences.items()}
-    evidence = Evidence(at, matched, min_detectable, num_units, divided)
+    evidence = Evidence(at, matched, min_detectable, num_units, divided, is_trained)
     verdict = next(name for name, holds in RULES if holds(evidence))
     # The sentence quotes the control that decided: an undecided one must not quote an interval above zero
-    control = {"helps": evidence.strongest, "hurts": matched}.get(verdict, evidence.least_certain)
+    decided_by = {"helps": evidence.strongest, "hurts": matched, "not_trained": matched}
+    control = decided_by.get(verdict, evidence.least_certain)
     return Verdict(verdict, control, evidence.differences[control], evidence)
 
 
@@ -178,6 +185,7 @@ def sentence(
     score: Interval,
     metric: str = "macro-F1",
     cost: Interval | None = None,
+    untrained: Mapping[str, str] | None = None,
     is_rendered_sample: bool = False,
 ) -> str:
     """The verdict on the GAN's arm in a plain sentence or two, forced by the numbers.
@@ -188,6 +196,7 @@ def sentence(
         score: The arm's own figure.
         metric: Its name as people read it.
         cost: The matched control minus `real`: what balancing and augmentation do by themselves. None: not said.
+        untrained: Arm to what shows that it has not learned.
         is_rendered_sample: Says so, since it is no statement about photographs then.
     """
     d = verdict.difference
@@ -203,6 +212,10 @@ def sentence(
             f" `{matched}` without any synthetic image is {_signed(cost.mean)} ({_signed(cost.lower)} to "
             f"{_signed(cost.upper)}) against `real` already; that is not counted against them."
         )
+    if verdict.verdict == "not_trained":
+        those = [arm for arm in (candidate, verdict.control) if arm in (untrained or {})]
+        why = "; ".join(f"`{arm}`: {(untrained or {})[arm]}" for arm in those)
+        return f"{where} images: no verdict, for what would have to be compared has not learned ({why})."
     if verdict.verdict == "helps":
         return (
             f"{where} images help: {head}, {gap} over `{verdict.control}`, the strongest of the controls "

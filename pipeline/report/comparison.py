@@ -19,7 +19,8 @@ from pipeline import MATCHED_CONTROL, REFERENCES, InputError, check_arms
 from pipeline.measure.calibration import brier, calibration_floor, expected_calibration_error, reliability
 from pipeline.measure.effects import EFFECTS, effects_among
 from pipeline.measure.guessing import guessing_macro_f1
-from pipeline.measure.mixture_choice import choose_control
+from pipeline.measure.learned import Course, why_untrained
+from pipeline.measure.mixture_choice import choose_simplest
 from pipeline.measure.recipe import Other, advise
 from pipeline.measure.statistics import (
     METRICS,
@@ -52,8 +53,7 @@ from pipeline.report.results import (
     check_comparable,
     check_equal_steps,
     check_same_images,
-    read_fit,
-    read_history,
+    read_course,
     read_json,
     read_manifest,
     read_predictions,
@@ -98,6 +98,8 @@ class _Experiment(NamedTuple):
             that are no rivals there are none: they answer other questions, in `effects`.
         effects: effect → tests of it; Holm's p is over the effects.
         steps: Optimiser steps.
+        courses: arm → how its trainings went.
+        untrained: Arms that have not learned, which have no say → what shows it.
     """
 
     predictions: dict[str, Predictions]
@@ -108,6 +110,8 @@ class _Experiment(NamedTuple):
     differences: dict[tuple[str, str], Difference]
     effects: dict[str, Difference]
     steps: int
+    courses: dict[str, Course]
+    untrained: dict[str, str]
 
 
 def compare_predictions(
@@ -166,7 +170,7 @@ def compare_predictions(
         ends, `ece` and `ece_floor`; `effect/<name>` of `effects.EFFECTS`, with `effect_lower/<name>`, `effect_upper`,
         `effect_p`, `effect_p_holm` and `effect_detectable`; `sgan.<budget>/…`, `supervised.<budget>/…`,
         `supervised_classic.<budget>/…` and `probe.<budget>/…` the same;
-        `verdict/<helps|hurts|no_evidence|too_little_data>` 1 or 0, and
+        `verdict/<helps|hurts|no_evidence|too_little_data|not_trained>` 1 or 0, and
         `verdict/difference`, `…_lower`, `…_upper` to the control that decided; `<arm>/train_accuracy` and
         `guessing/macro_f1`, see `learning_section`.
 
@@ -178,11 +182,8 @@ def compare_predictions(
     split = read_manifest(manifest)
     shown, of_audit = _existing(pictures or {}), _existing(audit_pictures or {})
     found = {name: read_json(path) if path else {} for name, path in (("audit", audit), ("fidelity", fidelity))}
-    curves = {arm: read_history(Path(d) / "history.csv") for arm, d in classifier_dirs.items()}
-    fits = {arm: read_fit(Path(d) / "history.csv") for arm, d in classifier_dirs.items()}
-    fit = {arm: share for arm, share in fits.items() if share is not None}
     resampling = {"resamples": resamples, "confidence": confidence, "seed": seed}
-    arms = _read_arms(classifier_dirs, split, classes, resampling, no_rivals)
+    arms = _read_arms(classifier_dirs, split, classes, resampling, no_rivals, sources.augmented)
     budgets = {budget: _read_budget(Path(folder), split, classes, resampling) for budget, folder in sgan_dirs.items()}
     tuning = {budget: read_tuning(Path(folder) / "tuning.csv") for budget, folder in sgan_dirs.items()}
     first = next(iter(arms.predictions.values()))
@@ -196,11 +197,10 @@ def compare_predictions(
     )
     test_counts = split.counts("test", classes)
     guessing = guessing_macro_f1(test_counts)
-    scores = {arm: own.metrics["macro_f1"] for arm, own in arms.statistics.items()}
-    of_training = training_sentences(scores, fit, guessing=guessing, steps=arms.steps)
+    of_training = training_sentences(arms.untrained, steps=arms.steps)
     verdict, *details = outcome.sentences
     sentences = [
-        _advice(arms, outcome, found_beside, sources.judges[0], is_rendered_sample),
+        _advice(arms, outcome, split, classes, found_beside, sources.judges[0], is_rendered_sample),
         verdict,
         *of_training,
         *(line for finding in found_beside.values() for line in finding.sentences),
@@ -208,7 +208,7 @@ def compare_predictions(
     ]
     metrics = _metrics(arms, budgets, outcome)
     metrics |= {"guessing/macro_f1": round(guessing, 6)}
-    metrics |= {f"{arm}/train_accuracy": round(share, 6) for arm, share in fit.items()}
+    metrics |= {f"{arm}/train_accuracy": round(c.fit, 6) for arm, c in arms.courses.items() if c.fit is not None}
     for finding in found_beside.values():
         metrics |= finding.metrics
     rows = _rows(arms)
@@ -224,7 +224,7 @@ def compare_predictions(
     write_rows(out_dir / "classes.csv", _class_rows(arms, test_counts))
     (out_dir / "verdict.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
 
-    drawn = _draw(out_dir / "plots", curves, arms, budgets, classes, test_counts, confidence)
+    drawn = _draw(out_dir / "plots", arms, budgets, classes, test_counts, confidence)
     document = page.render(
         page.Contents(
             sentences=sentences,
@@ -260,7 +260,11 @@ def compare_predictions(
             effects=difference_rows(arms.effects.values(), names=list(arms.effects)),
             matched=MATCHED_CONTROL[outcome.candidate],
             learning=learning_section(
-                of_training, plot=drawn["learning_curves"], fit=fit, guessing=guessing, steps=arms.steps
+                of_training,
+                plot=drawn["learning_curves"],
+                courses=arms.courses,
+                untrained=arms.untrained,
+                guessing=guessing,
             ),
             sections={topic: finding.section for topic, finding in found_beside.items()},
         )
@@ -272,13 +276,20 @@ def compare_predictions(
 
 
 def _advice(
-    arms: _Experiment, outcome: Outcome, beside: Mapping[str, Finding], judge: str, is_rendered_sample: bool
+    arms: _Experiment,
+    outcome: Outcome,
+    split: Manifest,
+    classes: list[str],
+    beside: Mapping[str, Finding],
+    judge: str,
+    is_rendered_sample: bool,
 ) -> str:
     """What to do, in plain words."""
     sweep, judges = beside.get("recipe", NOTHING).sweep, beside.get("judges", NOTHING).judges
     candidate, mixture = outcome.candidate, sweep.mixture if sweep else None
-    on_val = {arm: [arms.val_macro_f1[arm]] for arm in REFERENCES}
-    control = sweep.choice["control"] if sweep else choose_control(on_val)
+    control, alike = _control(arms, outcome, split, classes)
+    if mixture is not None:
+        control, alike = sweep.choice["control"], []
     right = {arm: own.metrics["balanced_accuracy"].mean for arm, own in arms.statistics.items()}
     advised = candidate if outcome.overall.verdict == "helps" else control
     other, lead = None, judges.leads.get(advised) if judges else None
@@ -288,6 +299,9 @@ def _advice(
         outcome.overall.verdict,
         candidate=candidate,
         control=control,
+        alike=alike,
+        has_learned=control not in arms.untrained,
+        never=[name for name, of in arms.by_class[advised].items() if of.recall == 0],
         right=right,
         gain=arms.statistics[candidate].differences[MATCHED_CONTROL[candidate]]["balanced_accuracy"],
         judge=judge,
@@ -295,6 +309,31 @@ def _advice(
         other=other,
         is_rendered_sample=is_rendered_sample,
     )
+
+
+def _control(arms: _Experiment, outcome: Outcome, split: Manifest, classes: list[str]) -> tuple[str, list[str]]:
+    """The control to advise, and others that val cannot tell from the best: the simplest, unless test belies it.
+
+    It does where another control is surely ahead of it on test, or where the candidate is, which has then another
+    control to thank: the one that it does not surely exceed.
+    """
+    learned = [arm for arm in REFERENCES if arm not in arms.untrained] or list(REFERENCES)
+    val = arms.predictions[learned[0]].splits["val"]
+    chosen = choose_simplest(
+        val.labels,
+        {arm: arms.predictions[arm].splits["val"].predicted for arm in learned},
+        classes=classes,
+        groups=[split.groups["val"][image] for image in val.images],
+    )
+    control, evidence = chosen.chosen, outcome.overall.evidence
+    ahead = {arm: arms.differences[arm, control] for arm in learned if arm != control}
+    surely = {arm: d.macro_f1.mean for arm, d in ahead.items() if d.p_holm < 1 - evidence.confidence}
+    if surely and max(surely.values()) > 0:
+        return max(surely, key=lambda arm: surely[arm]), []
+    lead = evidence.differences.get(control)
+    if outcome.overall.verdict not in ("helps", "not_trained") and lead and lead.lower > 0:
+        return evidence.least_certain, []
+    return control, [arm for arm in chosen.alike if arm != control]
 
 
 def _headline(metrics: dict[str, float], arms: Sequence[str]) -> dict[str, float]:
@@ -360,6 +399,7 @@ def _read_arms(
     classes: list[str],
     resampling: dict,
     no_rivals: Collection[str],
+    augmented: Collection[str],
 ) -> _Experiment:
     predictions = {arm: read_predictions(Path(d) / "predictions.csv", classes)[""] for arm, d in dirs.items()}
     for own in predictions.values():
@@ -367,7 +407,11 @@ def _read_arms(
     check_comparable(predictions)
     steps = {arm: read_steps(Path(d) / "metrics.json") for arm, d in dirs.items()}
     check_equal_steps(steps)
-    return _measured(predictions, split, classes, REFERENCES, next(iter(steps.values())), resampling, no_rivals)
+    courses = {
+        arm: read_course(Path(d) / "history.csv", steps=steps[arm], is_augmented=arm in augmented)
+        for arm, d in dirs.items()
+    }
+    return _measured(predictions, courses, split, classes, REFERENCES, resampling, no_rivals)
 
 
 def _read_budget(folder: Path, split: Manifest, classes: list[str], resampling: dict) -> _Experiment:
@@ -383,15 +427,21 @@ def _read_budget(folder: Path, split: Manifest, classes: list[str], resampling: 
         check_against_manifest(own, split, classes)
     check_comparable(predictions)
     steps = read_steps(folder / "metrics.json")
-    return _measured(predictions, split, classes, (SUPERVISED, SUPERVISED_CLASSIC, PROBE), steps, resampling)
+    courses = {  # none of them writes down what it has right of so few images
+        method: read_course(
+            folder / "history.csv", steps=0 if method == PROBE else steps, is_augmented=True, method=method
+        )
+        for method in OF_A_BUDGET
+    }
+    return _measured(predictions, courses, split, classes, (SUPERVISED, SUPERVISED_CLASSIC, PROBE), resampling)
 
 
 def _measured(
     predictions: dict[str, Predictions],
+    courses: dict[str, Course],
     split: Manifest,
     classes: list[str],
     references: Sequence[str],
-    steps: int,
     resampling: dict,
     no_rivals: Collection[str] = (),
 ) -> _Experiment:
@@ -434,7 +484,25 @@ def _measured(
         pairs = {(arm, control): (arm, control) for arm in compared if control in tests}
         differences |= describe_differences(pairs, tests, statistics, **shared)
     measured = describe_differences(effects, tests, statistics, **shared)
-    return _Experiment(predictions, statistics, by_class, val, calibration, differences, measured, steps)
+    guessing = guessing_macro_f1(split.counts("test", classes))
+    why = {
+        arm: why_untrained(
+            courses[arm], statistics[arm].metrics["macro_f1"], guessing=guessing, of_real_images=arm in references
+        )
+        for arm in predictions
+    }
+    return _Experiment(
+        predictions=predictions,
+        statistics=statistics,
+        by_class=by_class,
+        val_macro_f1=val,
+        calibration=calibration,
+        differences=differences,
+        effects=measured,
+        steps=max(course.steps for course in courses.values()),
+        courses=courses,
+        untrained={arm: words for arm, words in why.items() if words is not None},
+    )
 
 
 def _judge(
@@ -449,26 +517,32 @@ def _judge(
     units = {  # independent test images: groups count once
         name: len({g for (c, _), g in split.groups["test"].items() if c == name}) for name in classes
     }
-    candidate = choose_candidate(arms.val_macro_f1)
+    learned = {arm: f1 for arm, f1 in arms.val_macro_f1.items() if arm not in arms.untrained}
+    candidate = choose_candidate(learned if set(learned) & set(MATCHED_CONTROL) else arms.val_macro_f1)
     own = arms.statistics[candidate]
 
-    def judged(of: ArmStatistics, metric: str, matched: str, num_units: int, family: int = 1) -> Verdict:
-        controls = [c for c in (*REFERENCES, SUPERVISED, SUPERVISED_CLASSIC) if c in of.differences]
+    def judged(
+        experiment: _Experiment, arm: str, metric: str, matched: str, num_units: int, family: int = 1
+    ) -> Verdict:
+        differences = experiment.statistics[arm].differences
+        there = [c for c in (*REFERENCES, SUPERVISED, SUPERVISED_CLASSIC) if c in differences]
+        controls = [c for c in there if c == matched or c not in experiment.untrained]
         return decide(
-            {control: of.differences[control][metric] for control in controls},
+            {control: differences[control][metric] for control in controls},
             matched=matched,
             min_detectable=min_detectable,
             num_units=num_units,
             confidence=confidence,
             family=family,
+            is_trained=not {arm, matched} & set(experiment.untrained),
         )
 
     matched = MATCHED_CONTROL[candidate]
-    overall = judged(own, "macro_f1", matched, sum(units.values()))
+    overall = judged(arms, candidate, "macro_f1", matched, sum(units.values()))
     minority = minority_classes(split.counts("train", classes))
-    by_class = {name: judged(own, f"f1/{name}", matched, units[name], len(minority)) for name in minority}
+    by_class = {name: judged(arms, candidate, f"f1/{name}", matched, units[name], len(minority)) for name in minority}
     by_budget = {
-        budget: judged(e.statistics[SGAN], "macro_f1", SUPERVISED, sum(units.values()), len(budgets))
+        budget: judged(e, SGAN, "macro_f1", SUPERVISED, sum(units.values()), len(budgets))
         for budget, e in budgets.items()
     }
     counts = split.counts("test", classes)
@@ -477,6 +551,7 @@ def _judge(
             overall,
             candidate=candidate,
             score=own.metrics["macro_f1"],
+            untrained=arms.untrained,
             cost=arms.statistics[matched].differences["real"]["macro_f1"],
             is_rendered_sample=is_rendered_sample,
         )
@@ -541,7 +616,6 @@ def _class_rows(arms: _Experiment, counts: Mapping[str, int]) -> list[dict]:
 
 def _draw(
     folder: Path,
-    curves: Mapping[str, Mapping[int, np.ndarray]],
     arms: _Experiment,
     budgets: Mapping[str, _Experiment],
     classes: list[str],
@@ -565,7 +639,7 @@ def _draw(
         {arm: {c: s.metrics[f"f1/{c}"] for c in classes} for arm, s in stats.items()},
         test_counts,
     )
-    plots.draw_learning_curves(paths["learning_curves"], curves)
+    plots.draw_learning_curves(paths["learning_curves"], {arm: course.curves for arm, course in arms.courses.items()})
     paths |= {name: folder / f"{name}.png" for name in ("effects", "reliability")}
     statistics_plots.draw_effects(
         paths["effects"], {name: e.macro_f1 for name, e in arms.effects.items()}, confidence=confidence

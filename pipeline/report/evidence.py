@@ -6,7 +6,7 @@ A topic is a function in `TOPICS`; one without its sources is left out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ class Sources(NamedTuple):
         classifiers: arm → folder of `train_classifier`.
         second_judge: Folder of the stage of that name. None: no such section.
         judges: Kinds of classifier: of the arms, and of the second judge.
+        augmented: Arms whose training images are changed anew at every step.
         sweep: Folder of `sweep_mixture`. None: no such section.
         minority: Count → folder of `study_minority`; may be empty.
         filter: Folder of `filter_synthetic`'s log. None: no such section.
@@ -48,6 +49,7 @@ class Sources(NamedTuple):
     classifiers: Mapping[str, str | Path] = {}
     second_judge: str | Path | None = None
     judges: tuple[str, str] = ("", "")
+    augmented: Collection[str] = ()
     sweep: str | Path | None = None
     minority: Mapping[str, str | Path] = {}
     filter: str | Path | None = None
@@ -106,7 +108,7 @@ def _judges(sources: Sources, setting: Setting) -> Finding | None:
         return None
     judges = read_judges(
         sources.classifiers, sources.second_judge, kinds=sources.judges, classes=setting.classes,
-        manifest=setting.split, **setting.judging,
+        manifest=setting.split, augmented=sources.augmented, **setting.judging,
     )  # fmt: skip
     if judges is None:
         return None

@@ -8,18 +8,27 @@ Nor is a pretrained network the better one on all leaves: of small photos one fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from markupsafe import Markup
 
 from pipeline import MATCHED_CONTROL, REFERENCES, InputError
-from pipeline.measure.mixture_choice import choose_control
-from pipeline.measure.statistics import ArmStatistics, Interval, compare_arms, score
+from pipeline.measure.guessing import guessing_macro_f1
+from pipeline.measure.learned import why_untrained
+from pipeline.measure.mixture_choice import choose_simplest
+from pipeline.measure.statistics import ArmStatistics, Interval, compare_arms
 from pipeline.report.html import fill
-from pipeline.report.results import Manifest, Predictions, check_against_manifest, check_comparable, read_predictions
+from pipeline.report.results import (
+    Manifest,
+    Predictions,
+    check_against_manifest,
+    check_comparable,
+    read_course,
+    read_predictions,
+    read_steps,
+)
 
 # kind in params.yaml → as people call it
 JUDGES = {
@@ -56,8 +65,9 @@ class Asked(NamedTuple):
         scores: arm → macro-F1 on test.
         differences: control → of the candidate to it.
         matched: The control that differs from the candidate by the synthetic images alone.
-        control: The control of the highest macro-F1 on val.
+        control: The simplest control that val cannot tell from the best.
         right: Of that control, balanced accuracy on test.
+        untrained: Arms that have not learned → what shows it.
     """
 
     kind: str
@@ -67,6 +77,7 @@ class Asked(NamedTuple):
     matched: str
     control: str
     right: float
+    untrained: Mapping[str, str]
 
     @property
     def difference(self) -> Interval:
@@ -76,6 +87,8 @@ class Asked(NamedTuple):
     @property
     def finding(self) -> str:
         """What its intervals say: it must be over every control to help, as for the verdict."""
+        if set(self.untrained) - set(self.differences) or self.matched in self.untrained:
+            return "untrained"
         if all(difference.lower > 0 for difference in self.differences.values()):
             return "help"
         return "hurt" if self.difference.upper < 0 else "open"
@@ -136,6 +149,11 @@ class Judges(NamedTuple):
 
     def _on_synthetic_images(self) -> str:
         first, second = JUDGES[self.first.kind], JUDGES[self.second.kind]
+        asked = (self.first, self.second)
+        if silent := [of for of in asked if of.finding == "untrained"]:
+            why = "; ".join(f"`{arm}`: {words}" for of in silent for arm, words in of.untrained.items())
+            who = " and ".join(JUDGES[of.kind] for of in silent)
+            return f"Not learned, and so without a say on synthetic images: {who} ({why})."
         said = {"help": "help", "hurt": "hurt", "open": "neither surely help nor surely hurt"}
         of = f"`{self.candidate}` against `{self.matched}`: {_signed(self.first.difference)} and"
         of += f" {_signed(self.second.difference)}"
@@ -154,6 +172,7 @@ def read_judges(
     kinds: tuple[str, str],
     classes: Sequence[str],
     manifest: Manifest,
+    augmented: Collection[str] = (),
     seed: int = 42,
     resamples: int = 2000,
     confidence: float = 0.95,
@@ -167,6 +186,7 @@ def read_judges(
         kinds: Of the first and the second.
         classes: Class names.
         manifest: Of the split; its groups are resampled as wholes.
+        augmented: Arms whose training images are changed anew at every step.
         seed: Of the resampling.
         resamples: Of seeds and test images.
         confidence: Of the intervals.
@@ -186,17 +206,36 @@ def read_judges(
         )
     of_first = {arm: read_predictions(Path(classifier_dirs[arm]) / "predictions.csv", classes)[""] for arm in of_second}
     asked = []
-    for kind, of in zip(kinds, (of_first, of_second), strict=True):
+    for kind, of, folder in zip(kinds, (of_first, of_second), (None, Path(second)), strict=True):
         for own in of.values():
             check_against_manifest(own, manifest, classes)
         check_comparable(of)
+        guessing = guessing_macro_f1(manifest.counts("test", classes))
         statistics = _compared(of, manifest, classes, resamples=resamples, confidence=confidence, seed=seed)
         to = {control: of["macro_f1"] for control, of in statistics[candidates[0]].differences.items()}
         scores = {arm: of_arm.metrics["macro_f1"] for arm, of_arm in statistics.items()}
         seeds = len(next(iter(of.values())).seeds)
-        control = choose_control({arm: _val_macro_f1(of[arm], classes) for arm in REFERENCES})
+        val = of[REFERENCES[0]].splits["val"]
+        groups = [manifest.groups["val"][image] for image in val.images]
+        on_val = {arm: of[arm].splits["val"].predicted for arm in REFERENCES}
+        control = choose_simplest(val.labels, on_val, classes=classes, groups=groups).chosen
         right = statistics[control].metrics["balanced_accuracy"].mean
-        asked.append(Asked(kind, seeds, scores, to, MATCHED_CONTROL[candidates[0]], control, right))
+        why = {
+            arm: why_untrained(
+                read_course(
+                    (folder or Path(classifier_dirs[arm])) / "history.csv",
+                    steps=read_steps((folder or Path(classifier_dirs[arm])) / "metrics.json"),
+                    is_augmented=arm in augmented,
+                    method=arm if folder else "",
+                ),
+                scores[arm],
+                guessing=guessing,
+                of_real_images=arm in REFERENCES,
+            )
+            for arm in of
+        }
+        untrained = {arm: words for arm, words in why.items() if words is not None}
+        asked.append(Asked(kind, seeds, scores, to, MATCHED_CONTROL[candidates[0]], control, right, untrained))
     pairs = [(SECOND, arm) for arm in of_first]
     together = {**of_first, SECOND: of_second[asked[1].control]}
     compared = _compared(
@@ -234,11 +273,6 @@ def _compared(
         groups=[manifest.groups["test"][image] for image in first.images],
         **resampling,
     )
-
-
-def _val_macro_f1(of: Predictions, classes: Sequence[str]) -> np.ndarray:
-    val = of.splits["val"]
-    return score(val.labels, val.predicted, len(classes))["macro_f1"]
 
 
 def _ends(value: Interval) -> dict[str, float]:

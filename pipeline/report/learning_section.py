@@ -1,9 +1,4 @@
-"""The page's section on the trainings themselves: did they get far enough for their ranking to mean anything?
-
-A comparison of networks that have hardly begun to learn says little about the images they were given. Two signs can be
-read off without another training: no control is surely better than guessing; or, without augmentation, the network
-does not even get its own training images right by the end, as any of these networks would in time.
-"""
+"""The page's section on the trainings themselves: did they get far enough for their ranking to mean anything?"""
 
 from __future__ import annotations
 
@@ -12,11 +7,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from pipeline.measure.statistics import REFERENCES, Interval
+from pipeline.measure.learned import ENOUGH, RISING, Course
 from pipeline.report.html import fill, inline
-
-ENOUGH = 0.9  # of its own training images right: less, without augmentation, is a training cut short
-PLAIN = ("real", "balanced")  # the controls without augmentation
 
 SECTION = """
 <section>
@@ -25,61 +17,57 @@ SECTION = """
 <figure class="plot"><div><img src="{{ plot }}" alt="Macro-F1 on val over optimiser steps for every arm"></div>
 <figcaption>Mean over seeds; the band reaches from the worst to the best seed. Each seed's checkpoint is its best on
 val.</figcaption></figure>
-{% if fit %}<div class="scroll"><table>
-<thead><tr><th>arm</th><th>own training images right at the end</th></tr></thead>
-<tbody>{% for arm, share in fit.items() %}<tr><td>{{ arm }}</td><td>{{ "%.0f%%" | format(100 * share) }}</td></tr>
+{% if fits %}<div class="scroll"><table>
+<thead><tr><th>arm</th><th>own training images right at the end</th>{% if steps %}
+<th>gained on val in the last quarter</th>{% endif %}<th>has a say</th></tr></thead>
+<tbody>{% for arm, course in courses.items() %}<tr><td>{{ arm }}</td>
+<td>{{ "–" if course.fit is none else "%.0f%%" | format(100 * course.fit) }}</td>{% if steps %}
+<td>{{ "%+.3f" | format(course.rise + 0.0) }}</td>{% endif %}<td>{{ "no" if arm in untrained else "yes" }}</td></tr>
 {% endfor %}</tbody></table></div>
-<p class="note">{% if steps %}Counted over the batches between the last two looks at val, as they were drawn and
-augmented; mean over seeds. All arms have {{ steps }} steps.{% else %}Of a frozen network with a regression on its
+<p class="note">{% if steps %}Training images are counted over the batches between the last two looks at val, as they
+were drawn and augmented; mean over seeds. All arms have {{ steps }} steps. Without augmentation an arm with fewer than
+{{ "%.0f%%" | format(100 * enough) }} of them right has no say; with it, none that has fewer and still gained more than
+{{ rising }}.{% else %}Of a frozen network with a regression on its
 features, at the weakest penalty that was tried; mean over seeds. The horizontal axis of the curves counts the
 penalties, from strong to weak.{% endif %} Guessing would have a macro-F1 of {{ "%.3f" | format(guessing) }} on this
-test split at best.</p>{% endif %}
+test split at best; an arm that is not surely better has no say.</p>{% endif %}
 </section>
 """
 
 
-def training_sentences(
-    scores: Mapping[str, Interval], fit: Mapping[str, float], *, guessing: float, steps: int
-) -> list[str]:
-    """Warnings that belong beside the verdict.
+def training_sentences(untrained: Mapping[str, str], *, steps: int) -> list[str]:
+    """A warning that belongs beside the verdict, or none.
 
     Args:
-        scores: arm → macro-F1 on test.
-        fit: arm → share of its training images right at the end; arms without a figure are absent.
-        guessing: Macro-F1 of `measure.guessing`.
+        untrained: Arm to what shows that it has not learned, of `learned.why_untrained`.
         steps: Optimiser steps of every arm; 0 for a frozen network.
     """
-    verb, longer = ("has not learned", "raise `train_classifier.steps`") if steps else ("does not know", "take another")
-    controls = [arm for arm in REFERENCES if arm in scores]
-    found = []
-    if controls and all(scores[arm].lower <= guessing for arm in controls):
-        best = max(controls, key=lambda arm: scores[arm].mean)
-        found.append(
-            f"The classifier {verb} these classes: trained on real images, `{best}` reaches a macro-F1 of "
-            f"{scores[best].mean:.3f} [{scores[best].lower:.3f}, {scores[best].upper:.3f}], and guessing "
-            f"{guessing:.3f}. Nothing here says whether synthetic images help; {longer} first."
-        )
-    plain = [arm for arm in PLAIN if arm in fit]
-    if steps and plain and max(fit[arm] for arm in plain) < ENOUGH:
-        best = max(plain, key=lambda arm: fit[arm])
-        found.append(
-            f"Short trainings: after {steps} steps the network has {fit[best]:.0%} of its own training images right "
-            f"(`{best}`, no augmentation), where a finished one has nearly all. Longer trainings "
-            "(`train_classifier.steps`) may rank the arms otherwise."
-        )
-    return found
+    if not untrained:
+        return []
+    first = "longer trainings (`train_classifier.steps`)" if steps else "another network (`train_classifier.model`)"
+    those = "; ".join(f"`{arm}`: {why}" for arm, why in untrained.items())
+    return [f"Not learned, and so without a say: {those}. What comes first: {first}."]
 
 
 def learning_section(
-    sentences: list[str], *, plot: str | Path, fit: Mapping[str, float], guessing: float, steps: int
+    sentences: list[str],
+    *,
+    plot: str | Path,
+    courses: Mapping[str, Course],
+    untrained: Mapping[str, str],
+    guessing: float,
 ) -> Markup:
     """The section's HTML.
 
     Args:
         sentences: Of `training_sentences`.
         plot: PNG of the learning curves.
-        fit: arm → share of its training images right at the end; empty: no table.
+        courses: arm → how its trainings went; no table where none has a share of its training images.
+        untrained: As of `training_sentences`.
         guessing: Macro-F1 of `measure.guessing`.
-        steps: Optimiser steps of every arm.
     """
-    return fill(SECTION, sentences=sentences, plot=inline(plot), fit=fit, guessing=guessing, steps=steps)
+    steps = max((course.steps for course in courses.values()), default=0)
+    return fill(
+        SECTION, sentences=sentences, plot=inline(plot), courses=courses, untrained=untrained, guessing=guessing,
+        steps=steps, fits=any(course.fit is not None for course in courses.values()), enough=ENOUGH, rising=RISING,
+    )  # fmt: skip

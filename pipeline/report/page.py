@@ -24,7 +24,7 @@ class Contents(NamedTuple):
 
     Attributes:
         sentences: What to do in plain words; the verdict; what else there is to say. `x` becomes code.
-        verdict: `helps`, `hurts`, `no_evidence`, `too_little_data`.
+        verdict: Key of `verdict.LABELS`.
         verdict_label: The same in words.
         candidate: Arm that the verdict is about.
         is_rendered_sample: Shows the banner.

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline import InputError
+from pipeline.measure.learned import Course
 
 SPLITS = ("val", "test")
 
@@ -270,30 +271,35 @@ def check_equal_steps(steps: Mapping[str, int]) -> None:
         )
 
 
-def read_history(path: str | Path) -> dict[int, np.ndarray]:
-    """seed → (points, 2) of step and macro-F1 on val, from `history.csv`; rows without a figure are left out.
+def read_course(path: str | Path, *, steps: int, is_augmented: bool, method: str = "") -> Course:
+    """How the trainings of an arm, or of one method of several, went, from `history.csv`.
+
+    Args:
+        path: The file.
+        steps: Optimiser steps; 0 for a fit without any.
+        is_augmented: See `Course`.
+        method: In the file's column of that name; "": all rows are of one.
 
     Raises:
-        InputError: Missing, or lacks a column.
+        InputError: Missing, or lacks a column or the method's rows.
     """
+    rows = _rows(Path(path), ("seed", "step", "val_macro_f1", *(["method"] if method else [])))
+    rows = [row for row in rows if row.get("method", "") == method]
+    if not rows:
+        raise InputError(f"{path}: expected rows of the method '{method}', found none; run `dvc repro`.")
     curves: dict[int, list[tuple[float, float]]] = {}
-    for row in _rows(Path(path), ("seed", "step", "val_macro_f1")):
+    last: dict[str, float | None] = {}
+    for row in rows:
         if row["val_macro_f1"] not in ("", "nan", None):
             curves.setdefault(int(row["seed"]), []).append((float(row["step"]), float(row["val_macro_f1"])))
-    return {seed: np.array(points) for seed, points in sorted(curves.items())}
-
-
-def read_fit(path: str | Path) -> float | None:
-    """Share of its own training images that a network had right at the end, mean over seeds, from `history.csv`.
-
-    None where the file has no column `train_accuracy`.
-
-    Raises:
-        InputError: Missing, or lacks another column.
-    """
-    last = {row["seed"]: row.get("train_accuracy") or None for row in _rows(Path(path), ("seed", "step"))}
-    shares = [float(share) for share in last.values() if share is not None]
-    return sum(shares) / len(shares) if shares else None
+        last[row["seed"]] = float(row["train_accuracy"]) if row.get("train_accuracy") else None
+    shares = [share for share in last.values() if share is not None]
+    return Course(
+        {seed: np.array(points) for seed, points in sorted(curves.items())},
+        sum(shares) / len(shares) if shares else None,
+        steps,
+        is_augmented,
+    )
 
 
 def read_tuning(path: str | Path) -> list[dict[str, str]]:

@@ -16,8 +16,8 @@ SECTION = """<section>
 {% if sweep.steps %}for {{ sweep.steps }} steps {% endif %}
 with the seeds {{ sweep.seeds | join(", ") }}. Ratio 1 means: behind the real images of every
 class stand as many synthetic ones. Ratio 0 is the arm <code>{{ sweep.choice.control }}</code>, of those without
-synthetic images the best on val ({% for arm, f1 in sweep.choice.controls.items() %}{{ arm }} {{ "%.3f" | format(f1)
-}}{{ ", " if not loop.last }}{% endfor %}), so that these images are held against the best that can be had without them.
+synthetic images the simplest that val cannot tell from the best ({% for arm, f1 in sweep.choice.controls.items() %}
+{{- arm }} {{ "%.3f" | format(f1) }}{{ ", " if not loop.last }}{% endfor %}).
 The {{ sweep.n_val }} val images chose the ratio; the {{ sweep.n_test }} test images ({{ sweep.test_groups }} groups)
 were then shown to
 {{ "the chosen ratio and to 0," if sweep.difference else "the chosen ratio, 0," }} and to no other.</p>

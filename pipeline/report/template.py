@@ -4,7 +4,7 @@ from __future__ import annotations
 
 STYLE = """
 :root { --ink: #1f2a24; --muted: #5d6b63; --rule: #dfe5e1; --wash: #f5f8f6; --leaf: #0b5c43;
-  --helps: #0b6b4b; --hurts: #a32a1c; --no_evidence: #48566b; --too_little_data: #8a5a00; }
+  --helps: #0b6b4b; --hurts: #a32a1c; --no_evidence: #48566b; --too_little_data: #8a5a00; --not_trained: #8a5a00; }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--wash); color: var(--ink);
