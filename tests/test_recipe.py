@@ -209,20 +209,21 @@ def advised(verdict: str, lower: float, upper: float, **changes) -> str:
     [
         ("no_evidence", -0.03, 0.021, {"control": "real"},
          "Use the photos as they are with a pretrained classifier: 64 of 100 right, classes counted alike. Synthetic "
-         "leaves made no difference that shows: between 3 fewer and 2 more of 100."),
+         "leaves of one GAN made no difference that shows: between 3 fewer and 2 more of 100."),
         ("helps", 0.012, 0.06, {},
          "Train on the photos and the synthetic leaves, every class equally often, with a pretrained classifier: 74 of "
-         "100 right, classes counted alike. Synthetic leaves helped: between 1 and 6 more of 100."),
+         "100 right, classes counted alike. Synthetic leaves of one GAN helped: between 1 and 6 more of 100."),
         ("hurts", -0.091, -0.021, {"judge": "scratch"},
          "Use the photos, turned and recoloured a little, with a classifier trained from scratch: 71 of 100 right, "
-         "classes counted alike. Synthetic leaves hurt: between 2 and 9 fewer of 100."),
+         "classes counted alike. Synthetic leaves of one GAN hurt: between 2 and 9 fewer of 100."),
         ("too_little_data", -0.2, 0.31, {"judge": "finetune", "control": "balanced"},
          "Use the photos, every class equally often, with a pretrained classifier: 69 of 100 right, classes counted "
-         "alike. Too few test photos to tell whether synthetic leaves help: between 20 fewer and 31 more of 100."),
+         "alike. Too few test photos to tell whether synthetic leaves of one GAN help: between 20 fewer and 31 more "
+         "of 100."),
         ("helps", 0.002, 0.06, {"candidate": "filtered_classic", "judge": "", "is_rendered_sample": True},
          "On drawn leaves, not photographs: Train on the photos and those synthetic leaves that passed the filter, "
-         "turned and recoloured a little: 70 of 100 right, classes counted alike. Synthetic leaves helped: up to 6 "
-         "more of 100."),
+         "turned and recoloured a little: 70 of 100 right, classes counted alike. Synthetic leaves of one GAN helped: "
+         "up to 6 more of 100."),
     ],
 )  # fmt: skip
 def test_every_verdict_has_a_sentence_for_an_adviser(verdict, lower, upper, changes, expected):
@@ -232,12 +233,17 @@ def test_every_verdict_has_a_sentence_for_an_adviser(verdict, lower, upper, chan
 @pytest.mark.parametrize(
     ("verdict", "lower", "upper", "expected"),
     [
-        ("helps", -0.01, 0.06, "Synthetic leaves helped, by macro-F1: between 1 fewer and 6 more of 100."),
-        ("hurts", -0.05, 0.02, "Synthetic leaves hurt, by macro-F1: between 5 fewer and 2 more of 100."),
+        ("helps", -0.01, 0.06, "Synthetic leaves of one GAN helped, by macro-F1: between 1 fewer and 6 more of 100."),
+        ("hurts", -0.05, 0.02, "Synthetic leaves of one GAN hurt, by macro-F1: between 5 fewer and 2 more of 100."),
         ("no_evidence", 0.02, 0.04, "gained on the same training without them, between 2 and 4 more of 100, but not"),
-        ("too_little_data", -0.04, -0.02, "Synthetic leaves may hurt, but not surely: between 2 and 4 fewer of 100."),
+        (
+            "too_little_data",
+            -0.04,
+            -0.02,
+            "Synthetic leaves of one GAN may hurt, but not surely: between 2 and 4 fewer of 100.",
+        ),
         ("no_evidence", -0.004, 0.004, "no difference that shows: less than 1 of 100 more or fewer."),
-        ("hurts", -0.021, -0.019, "Synthetic leaves hurt: 2 fewer of 100."),
+        ("hurts", -0.021, -0.019, "Synthetic leaves of one GAN hurt: 2 fewer of 100."),
     ],
 )
 def test_the_margin_never_belies_the_verdict(verdict, lower, upper, expected):
@@ -267,8 +273,8 @@ def test_a_confirmed_mixture_is_what_is_advised():
     said = advised("no_evidence", -0.03, 0.02, mixture=mixture)
     assert said == (
         "Train on the photos and 0.5 synthetic leaves for each of them, turned and recoloured a little, with a "
-        "pretrained classifier: 77 of 100 right, classes counted alike. Synthetic leaves helped: between 3 and 5 more "
-        "of 100. As many as make all classes equal: no evidence either way."
+        "pretrained classifier: 77 of 100 right, classes counted alike. Synthetic leaves of one GAN helped: between "
+        "3 and 5 more of 100. As many as make all classes equal: no evidence either way."
     )
     assert "As many as" not in advised("helps", 0.01, 0.02, mixture=mixture)
 

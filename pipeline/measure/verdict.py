@@ -202,7 +202,7 @@ def sentence(
     d = verdict.difference
     controls = _listed([f"`{c}`" for c in verdict.evidence.differences])
     where = "On the rendered sample (drawn leaves, not photographs), synthetic" if is_rendered_sample else "Synthetic"
-    basis = f"{_count(d.n_test, 'test image')}, {_count(d.n_seeds, 'seed')}"
+    basis = f"{_count(d.n_test, 'test image')}, {_count(d.n_seeds, 'seed')}, one GAN"
     gap = f"{_signed(d.mean)} ({_percent(verdict.confidence)} interval {_signed(d.lower)} to {_signed(d.upper)})"
     head = f"{metric} {score.mean:.3f} with arm `{candidate}`"
     aside = ""
