@@ -73,6 +73,8 @@ def run(stage: Stage) -> None:
                 synthetic=by_file[0],
                 train=by_file[1],
             ),
+            recipes={name: arm.model_dump() for name, arm in stage.params.arms.items()},
+            leaves=(of_train, of_synthetic),
             no_rivals=[name for name, arm in stage.params.arms.items() if not arm.is_rival],
             few_labels=stage.params.train_sgan.model_dump(exclude_unset=True),
             is_rendered_sample=is_rendered_sample,
@@ -83,7 +85,7 @@ def run(stage: Stage) -> None:
     stage.execution = {
         name: json.loads(metrics_file(name).read_text(encoding="utf-8")) for name in stage_names(stage.params)
     }
-    for name in ("samples", "arms", "effects", "sweep", "label_budget"):
+    for name in ("overview", "samples", "arms", "effects", "sweep", "label_budget"):
         stage.picture(f"{out_dir}/plots/{name}.png", f"{name}.png")
     stage.picture(f"{out_dir}/report.html", "report.html")
     print(summary(out_dir))

@@ -101,7 +101,7 @@ def test_page_verdict_and_metrics_say_so(tmp_path):
     lines = (out / "verdict.txt").read_text().splitlines()
     assert lines[2].startswith(f"Not learned, and so without a say: `real`: {expected:.0%} of its own training images")
     html = (out / "report.html").read_text()
-    assert html.count("Not learned") == 2  # beside the verdict, and above the curves
+    assert html.count("Not learned") == 3  # among what is weak, with the verdict in figures, and above the curves
     assert f"<td>{expected:.0%}</td>" in html and html.count("<td>no</td>") == 1
     metrics, out = compared(tmp_path / "long", {})
     assert "Not learned" not in (out / "report.html").read_text()

@@ -248,6 +248,20 @@ def test_page_is_self_contained_and_escaped(world):
     assert "Only 20% of the synthetic images of <code>rust</code>" in html
 
 
+def test_contents_lead_to_every_section_and_the_first_picture_stands_in_the_verdict(world):
+    rng = np.random.default_rng(0)
+    leaves = {c: rng.integers(0, 256, (4, 16, 16, 3), dtype=np.uint8) for c in CLASSES}
+    recipes = {"real": {"train": "data/arrays/train", "sampling": "natural", "augment": "none"}}
+    compare_predictions(**world | {"leaves": (leaves, leaves), "recipes": recipes})
+    html = (world["out_dir"] / "report.html").read_text()
+    anchors, targets = re.findall(r'href="#([^"]+)"', html), re.findall(r'<details class="part" id="([^"]+)"', html)
+    assert anchors == targets and len(set(anchors)) == len(anchors) > 5
+    first = html.partition("<nav")[0]
+    assert first.count("<img") == 1 and "What is weak about this run" in first and "What to do next" in first
+    assert "photos, each image equally often, as they are" in html
+    assert html.count(" open>") == 1  # the rest folds
+
+
 def test_what_to_do_stands_first_everywhere_and_follows_from_the_figures(world):
     metrics = compare_predictions(**world | {"sources": Sources(judges=("probe", ""))})
     plain, verdict = (world["out_dir"] / "verdict.txt").read_text().splitlines()[:2]

@@ -6,6 +6,7 @@ images, or labels that are not those of the split.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -46,6 +47,7 @@ from pipeline.report.audit_section import Masked
 from pipeline.report.differences import Difference, describe_differences, difference_rows
 from pipeline.report.evidence import Finding, Setting, Sources, gather_evidence
 from pipeline.report.learning_section import learning_section, training_sentences
+from pipeline.report.overview import arm_in_words, draw_overview, next_steps, weak_points
 from pipeline.report.results import (
     Manifest,
     Predictions,
@@ -127,6 +129,8 @@ def compare_predictions(
     audit_pictures: Mapping[str, str | Path] | None = None,
     sources: Sources = NO_SOURCES,
     no_rivals: Collection[str] = (),
+    recipes: Mapping[str, Mapping[str, str]] | None = None,
+    leaves: Sequence[Mapping[str, np.ndarray]] = (),
     few_labels: Mapping[str, Any] | None = None,
     is_rendered_sample: bool = False,
     computed_on: str = "",
@@ -153,6 +157,8 @@ def compare_predictions(
         sources: What other stages found beside the arms.
         no_rivals: Arms that are shown other images than the rest, such as leaves without their background: they are
             held against no control, and make no p of the others stricter.
+        recipes: The section arms of params.yaml.
+        leaves: class → (N, H, W, 3) uint8 of train, and of the synthetic set, for the first picture. Empty: none.
         few_labels: The section train_sgan of params.yaml: what its networks look at. None where `sgan_dirs` is empty.
         is_rendered_sample: The raw set is the rendered sample; said wherever it is shown.
         computed_on: The machine and versions that made the results, for the page's last line.
@@ -197,6 +203,7 @@ def compare_predictions(
     )
     test_counts = split.counts("test", classes)
     guessing = guessing_macro_f1(test_counts)
+    scores = {arm: own.metrics["macro_f1"] for arm, own in arms.statistics.items()}
     of_training = training_sentences(arms.untrained, steps=arms.steps)
     verdict, *details = outcome.sentences
     sentences = [
@@ -225,6 +232,12 @@ def compare_predictions(
     (out_dir / "verdict.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
 
     drawn = _draw(out_dir / "plots", arms, budgets, classes, test_counts, confidence)
+    if leaves:
+        drawn["overview"] = out_dir / "plots" / "overview.png"
+        shown_arms = dict.fromkeys((*REFERENCES, outcome.candidate))
+        draw_overview(drawn["overview"], *leaves, {arm: scores[arm] for arm in shown_arms}, confidence=confidence)
+    units = {name: len({g for (c, _), g in split.groups["test"].items() if c == name}) for name in classes}
+    train_counts = split.counts("train", classes)
     document = page.render(
         page.Contents(
             sentences=sentences,
@@ -249,6 +262,7 @@ def compare_predictions(
                 "confidence": confidence,
                 "min_detectable": min_detectable,
                 "n_test": len(first.splits["test"].labels),
+                "data": hashlib.sha256(Path(manifest).read_bytes()).hexdigest()[:16],
                 "computed_on": computed_on,
             },
             budget_verdicts={budget: verdict.verdict for budget, verdict in outcome.by_budget.items()},
@@ -267,6 +281,22 @@ def compare_predictions(
                 guessing=guessing,
             ),
             sections={topic: finding.section for topic, finding in found_beside.items()},
+            next_steps=next_steps(
+                outcome.overall,
+                steps=arms.steps,
+                rarest=min(train_counts, key=lambda name: train_counts[name]),
+                train=(recipes or {}).get(outcome.candidate, {}).get("train", "data/arrays/augmented"),
+            ),
+            weak_points=weak_points(
+                untrained=of_training,
+                units=units,
+                never={
+                    arm: [name for name, of in arms.by_class[arm].items() if of.recall == 0]
+                    for arm in (outcome.candidate, outcome.overall.control)
+                },
+                verdict=outcome.overall,
+            ),
+            recipes={arm: arm_in_words(recipe) for arm, recipe in (recipes or {}).items()},
         )
     )
     (out_dir / "report.html").write_text(document, encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +18,7 @@ from pipeline.report.html import fill, inline
 from pipeline.report.plots import arm_color, arm_marker
 from pipeline.report.sgan_section import sgan_section
 from pipeline.report.statistics_section import statistics_section, verdict_rules
-from pipeline.report.template import PAGE, STYLE
+from pipeline.report.template import ARMS, CONFUSION, LEAVES, METHOD, PAGE, PLOT, STYLE
 
 
 class Contents(NamedTuple):
@@ -29,14 +31,14 @@ class Contents(NamedTuple):
         candidate: Arm that the verdict is about.
         is_rendered_sample: Shows the banner.
         rows: Of comparison.csv.
-        plots: name → PNG: arms, classes, learning_curves, confusion/<arm>, and label_budget where there are budgets.
+        plots: name → PNG: arms, classes, learning_curves, confusion/<arm>; overview and label_budget, where there are.
         pictures: title → PNG or GIF.
         fidelity: fidelity.json, flat; empty: no such section.
         audit: audit.json; empty: no such part.
         classes: Names.
         split_counts: split → class → images.
         test_groups: Groups among the test images.
-        method: steps, sgan_steps, seeds, sgan_seeds, resamples, confidence, min_detectable, n_test.
+        method: steps, sgan_steps, seeds, sgan_seeds, resamples, confidence, min_detectable, n_test, data, computed_on.
         budget_verdicts: label budget → verdict on the SGAN; empty: no such section.
         tuning: label budget → rows of tuning.csv.
         few_labels: The section train_sgan of params.yaml.
@@ -47,6 +49,9 @@ class Contents(NamedTuple):
         matched: The control that lacks only the candidate's synthetic images.
         learning: The section on the trainings.
         sections: Topic of `evidence.TOPICS` → its section.
+        next_steps: What to do next; `x` becomes code.
+        weak_points: What is weak about the run; the same.
+        recipes: arm → what its classifier is trained on.
     """
 
     sentences: Sequence[str]
@@ -73,52 +78,93 @@ class Contents(NamedTuple):
     matched: str
     learning: Markup
     sections: Mapping[str, Markup]
+    next_steps: Sequence[str]
+    weak_points: Sequence[str]
+    recipes: Mapping[str, str]
+
+
+class Part(NamedTuple):
+    """A section that folds.
+
+    Attributes:
+        title: Its heading.
+        anchor: Where the list of contents leads.
+        body: The rest of its HTML.
+    """
+
+    title: str
+    anchor: str
+    body: Markup
+
+
+def part_of(section: Markup) -> Part | None:
+    """A section's HTML, `<section …><h2>title</h2> … </section>`, taken apart; None of an empty one."""
+    found = re.fullmatch(r"\s*<section[^>]*>\s*<h2>(.*?)</h2>(.*)</section>\s*", section, re.DOTALL)
+    if found is None:
+        return None
+    title = Markup(found[1]).striptags()
+    anchor = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    return Part(title, anchor, Markup(found[2]))
 
 
 def render(contents: Contents) -> str:
     """The page's HTML, the same for the same contents; every name in it is escaped."""
     arms = [row for row in contents.rows if not row["budget"]]
     names = [row["arm"] for row in arms]
-    return fill(
-        PAGE,
-        c=contents,
-        style=Markup(STYLE),
-        arms=arms,
-        few_labels=_few_labels(contents),
-        how_sure=statistics_section(
-            candidate=contents.candidate,
-            matched=contents.matched,
-            differences=contents.differences,
-            effects=contents.effects,
-            arms=arms,
-            pictures=contents.plots,
-            test_groups=contents.test_groups,
-            num_classes=len(contents.classes),
-            confidence=contents.method["confidence"],
-        ),
-        rules=verdict_rules(
+    values = {
+        "c": contents,
+        "arms": arms,
+        "rules": verdict_rules(
             resamples=contents.method["resamples"],
             confidence=contents.method["confidence"],
             min_detectable=contents.method["min_detectable"],
             min_units=MIN_UNITS,
         ),
-        images={name: inline(path) for name, path in contents.plots.items()},
-        pictures={title: inline(path) for title, path in contents.pictures.items()},
-        matrices=[name for name in contents.plots if name.startswith("confusion/")],
-        learning=contents.learning,
-        fidelity=fidelity_section(contents.fidelity, contents.classes),
-        data_section=audit_section(
-            contents.audit,
-            classes=contents.classes,
-            split_counts=contents.split_counts,
-            pictures=contents.audit_pictures,
-            masked=contents.masked,
-        ),
-        numbered=numbered(contents.classes),
-        color=lambda arm: arm_color(arm, names),
-        marker=arm_marker,
-        percent=lambda share: f"{share:.0%}",
+        "images": {name: inline(path) for name, path in contents.plots.items()},
+        "pictures": {title: inline(path) for title, path in contents.pictures.items()},
+        "matrices": [name for name in contents.plots if name.startswith("confusion/")],
+        "numbered": numbered(contents.classes),
+        "color": lambda arm: arm_color(arm, names),
+        "marker": arm_marker,
+        "percent": lambda share: f"{share:.0%}",
+    }
+    how_sure = statistics_section(
+        candidate=contents.candidate,
+        matched=contents.matched,
+        differences=contents.differences,
+        effects=contents.effects,
+        arms=arms,
+        pictures=contents.plots,
+        test_groups=contents.test_groups,
+        num_classes=len(contents.classes),
+        confidence=contents.method["confidence"],
     )
+    of_data = audit_section(
+        contents.audit,
+        classes=contents.classes,
+        split_counts=contents.split_counts,
+        pictures=contents.audit_pictures,
+        masked=contents.masked,
+    )
+    topics = defaultdict(Markup, contents.sections)
+    sections = [
+        fill(PLOT + ARMS, **values),
+        topics["recipe"],
+        topics["judges"],
+        how_sure,
+        of_data,
+        fill(LEAVES, **values),
+        fidelity_section(contents.fidelity, contents.classes),
+        topics["copying"],
+        topics["filtering"],
+        topics["minority"],
+        _few_labels(contents),
+        fill(PLOT + CONFUSION, **values),
+        contents.learning,
+        fill(METHOD, **values),
+    ]
+    parts = [part for part in map(part_of, sections) if part is not None]
+    return fill(PAGE, **values, style=Markup(STYLE), parts=parts, overview=values["images"].get("overview"))
 
 
 def _few_labels(contents: Contents) -> Markup:

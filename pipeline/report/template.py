@@ -25,6 +25,15 @@ section { background: #fff; border: 1px solid var(--rule); border-radius: 12px; 
 .verdict .lead { font-size: 1.12rem; }
 .verdict ul { margin: 8px 0 0; padding-left: 20px; color: var(--muted); font-size: .95rem; }
 .verdict li { margin: 4px 0; }
+.verdict h3 { margin: 14px 0 0; }
+.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); gap: 0 28px; }
+nav ul { display: flex; flex-wrap: wrap; gap: 4px 18px; list-style: none; margin: 18px 4px; padding: 0; }
+nav a { color: var(--leaf); }
+summary { cursor: pointer; }
+.verdict details { margin-top: 14px; } .verdict summary { color: var(--muted); }
+.part { background: #fff; border: 1px solid var(--rule); border-radius: 12px; padding: 0 24px; margin: 10px 0; }
+.part summary { padding: 14px 0; } .part summary h2 { display: inline; margin-left: 4px; }
+.part[open] { padding-bottom: 20px; }
 .warning { background: #fdf0ee; border: 1px solid #efc7c1; border-radius: 8px; padding: 10px 14px; color: #7b2016;
   max-width: none; }
 code { font: .92em ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; background: #edf2ef;
@@ -59,14 +68,15 @@ td.text, th.text { text-align: left; white-space: normal; overflow-wrap: anywher
 footer { color: var(--muted); font-size: .85rem; text-align: center; margin-top: 28px; }
 @media (max-width: 600px) {
   main { padding: 18px 12px 40px; }
-  section { padding: 16px 14px; border-radius: 10px; }
+  section { padding: 16px 14px; border-radius: 10px; } .part { padding: 0 14px; }
   .scroll { margin: 10px -14px 4px; padding: 0 14px; }
   td, th { padding-left: 7px; padding-right: 7px; }
   .plot img { max-width: none; width: 680px; }
   .matrices { grid-template-columns: 1fr 1fr; }
   .matrices .plot img { width: 100%; }
 }
-@media print { body { background: #fff; } section { break-inside: avoid; border-color: #ccc; } }
+@media print { body { background: #fff; } section, .part { border-color: #ccc; } nav { display: none; }
+  details::details-content { content-visibility: visible; height: auto; } }
 """
 
 PAGE = """<!doctype html>
@@ -79,10 +89,6 @@ PAGE = """<!doctype html>
 </head>
 <body>
 <main>
-{% macro plot(name, alt, caption="") -%}
-  <figure class="plot"><div><img src="{{ images[name] }}" alt="{{ alt }}"></div>
-  {%- if caption %}<figcaption>{{ caption }}</figcaption>{% endif %}</figure>
-{%- endmacro %}
 <header>
 <p>leafsynth report</p>
 <h1>Do synthetic leaves help on {{ "the rendered sample" if c.is_rendered_sample else "this leaf set" }}?</h1>
@@ -95,10 +101,45 @@ photographed. They show that the pipeline works; they say nothing about real lea
 <section class="verdict" style="--tone: var(--{{ c.verdict }})">
 <span class="badge">{{ c.verdict_label }}</span>
 <p class="lead">{{ c.sentences[0] | code }}</p>
-{% if c.sentences[1:] %}<ul>{% for line in c.sentences[1:] %}<li>{{ line | code }}</li>{% endfor %}</ul>{% endif %}
+{% if overview %}
+<figure class="plot"><div><img src="{{ overview }}" alt="Photos, synthetic leaves and the photo nearest to each, by \
+class; beside them the arms that the verdict is about, with intervals"></div></figure>
+{% endif %}
+<div class="two">
+<div><h3>What to do next</h3><ul>{% for line in c.next_steps %}<li>{{ line | code }}</li>{% endfor %}</ul></div>
+<div><h3>What is weak about this run</h3><ul>{% for line in c.weak_points %}<li>{{ line | code }}</li>{% endfor %}
+</ul></div>
+</div>
+{% if c.sentences[1:] %}<details><summary>The verdict in figures</summary>
+<ul>{% for line in c.sentences[1:] %}<li>{{ line | code }}</li>{% endfor %}</ul></details>{% endif %}
 </section>
 
-<section>
+<nav aria-label="Contents"><ul>{% for part in parts %}<li><a href="#{{ part.anchor }}">{{ part.title }}</a></li>
+{% endfor %}</ul></nav>
+
+{% for part in parts %}
+<details class="part" id="{{ part.anchor }}"{{ " open" if loop.first }}><summary><h2>{{ part.title }}</h2></summary>
+{{ part.body }}
+</details>
+{% endfor %}
+<footer>Made by leafsynth. Figures: <code>metrics.json</code>, <code>comparison.csv</code>,
+<code>differences.csv</code>, <code>effects.csv</code>, <code>classes.csv</code>.
+<br>Data: <code>{{ c.method.data }}</code> (SHA-256 of <code>data/split/manifest.csv</code>, which names every photo's).
+{% if c.method.computed_on %}<br>Computed on {{ c.method.computed_on }}; on another kind of machine the
+last digits differ, and with them what small trainings make of them.{% endif %}</footer>
+</main>
+</body>
+</html>
+"""
+
+PLOT = """{% macro plot(name, alt, caption="") -%}
+  <figure class="plot"><div><img src="{{ images[name] }}" alt="{{ alt }}"></div>
+  {%- if caption %}<figcaption>{{ caption }}</figcaption>{% endif %}</figure>
+{%- endmacro %}
+"""
+
+# Sections that are of the page itself, in this order; between them stand those of the topics
+ARMS = """<section>
 <h2>All arms</h2>
 <p class="note">The same classifier{% if c.method.steps %}, the same number of optimiser steps{% endif %}, the same
 seeds; what differs is what it was
@@ -121,18 +162,18 @@ macro-F1 on val.</p>
   "Circles: trained on real images only. Diamonds: synthetic images were among them. Of so many intervals one may miss
 zero by chance: coloured in the table is a difference that stands after correction for the number of arms held against
 the same control (Holm).") }}
+<h3>What each arm is trained on</h3>
+<div class="scroll"><table><tbody>{% for name, words in c.recipes.items() %}<tr><td>{{ name }}</td>
+<td class="text">{{ words }}</td></tr>{% endfor %}</tbody></table></div>
 <h3>F1 of each class</h3>
 {% if numbered %}<p class="note">In all pictures of this page {% for name, label in numbered.items() %}{{ label }} is
 {{ name }}{{ ", " if not loop.last }}{% endfor %}: their font lacks these letters.</p>{% endif %}
 {{ plot("classes", "F1 of each class for every arm") }}
 </section>
 
-{{ c.sections.get("recipe", "") }}
-{{ c.sections.get("judges", "") }}
-{{ how_sure }}
-{{ data_section }}
+"""
 
-{% if pictures %}
+LEAVES = """{% if pictures %}
 <section class="pictures">
 <h2>Leaves, real and synthetic</h2>
 {% if c.is_rendered_sample %}<p class="note">“Real” means rendered here: the sample's leaves are drawn.</p>{% endif %}
@@ -142,22 +183,18 @@ the same control (Holm).") }}
 </section>
 {% endif %}
 
-{{ fidelity }}
-{{ c.sections.get("copying", "") }}
-{{ c.sections.get("filtering", "") }}
-{{ c.sections.get("minority", "") }}
-{{ few_labels }}
+"""
 
-<section>
+CONFUSION = """<section>
 <h2>What is mistaken for what</h2>
 <p class="note">Share of each true class in per cent, all seeds together, on test.</p>
 <div class="matrices">{% for name in matrices %}{{ plot(name, "Confusion matrix of arm " ~ name[10:]) }}{% endfor
 %}</div>
 </section>
 
-{{ learning }}
+"""
 
-<section>
+METHOD = """<section>
 <h2>How this was measured</h2>
 <ul>
 {% if c.method.steps %}<li>Every arm: {{ c.method.steps }} optimiser steps, seeds {{ c.method.seeds | join(", ") }};
@@ -174,11 +211,4 @@ were seen once, by the final predictions; no GAN, feature extractor or threshold
 {{ rules }}
 </ul>
 </section>
-<footer>Made by leafsynth. Figures: <code>metrics.json</code>, <code>comparison.csv</code>,
-<code>differences.csv</code>, <code>effects.csv</code>, <code>classes.csv</code>.
-{% if c.method.computed_on %}<br>Computed on {{ c.method.computed_on }}; on another kind of machine the
-last digits differ, and with them what small trainings make of them.{% endif %}</footer>
-</main>
-</body>
-</html>
 """
