@@ -71,8 +71,8 @@ SAMPLE: dict[str, Any] = {
     "assess.input_size": 128,
     "train_classifier.steps": 300,
     "train_classifier.eval_every": 50,
-    "second_judge.steps": 80,
-    "second_judge.eval_every": 20,
+    "second_judge.steps": 120,
+    "second_judge.eval_every": 24,
     "sweep_mixture.ratios": [0.5, 1],
     "study_minority.total_kimg": 30,
     "train_sgan.steps": 80,
@@ -93,7 +93,7 @@ SHARES = {
 # it is shown: of 25 photos of tea a class and as many synthetic ones .02 after 150 steps, .62 after 300 (bench/results)
 MOST = {"train_gan": 600.0, "specialise_gan": 40.0, "train_extractor": 1200, "train_classifier": 600,
         "second_judge": 600, "train_sgan": 4000}  # fmt: skip
-LEAST = {"train_gan": 2.0, "specialise_gan": 0.2, "train_extractor": 150, "train_classifier": 300, "second_judge": 60,
+LEAST = {"train_gan": 2.0, "specialise_gan": 0.2, "train_extractor": 150, "train_classifier": 300, "second_judge": 120,
          "train_sgan": 60}  # fmt: skip
 BUDGETS = (5, 10, 20)  # labelled images a class
 SGAN_ON_FEATURES = 0.04  # its share there

@@ -72,6 +72,7 @@ def test_what_is_weak_is_said_and_what_is_not_is_not():
 def test_what_to_do_next_follows_from_the_verdict(of, steps, said):
     asked = {"steps": steps, "rarest": "blight", "train": "data/arrays/augmented_filtered"}
     assert next_steps(of, **asked)[0].startswith(said)
+    assert "own leaves" in next_steps(of, **asked, is_rendered_sample=True)[0]
 
 
 def test_how_many_test_photos_are_lacking():

@@ -285,6 +285,7 @@ def compare_predictions(
                 outcome.overall,
                 steps=arms.steps,
                 rarest=min(train_counts, key=lambda name: train_counts[name]),
+                is_rendered_sample=is_rendered_sample,
                 train=(recipes or {}).get(outcome.candidate, {}).get("train", "data/arrays/augmented"),
             ),
             weak_points=weak_points(

@@ -19,7 +19,7 @@ SECTION = """
 val.</figcaption></figure>
 {% if fits %}<div class="scroll"><table>
 <thead><tr><th>arm</th><th>own training images right at the end</th>{% if steps %}
-<th>gained on val in the last quarter</th>{% endif %}<th>has a say</th></tr></thead>
+<th>gained on val in the last fifth</th>{% endif %}<th>has a say</th></tr></thead>
 <tbody>{% for arm, course in courses.items() %}<tr><td>{{ arm }}</td>
 <td>{{ "–" if course.fit is none else "%.0f%%" | format(100 * course.fit) }}</td>{% if steps %}
 <td>{{ "%+.3f" | format(course.rise + 0.0) }}</td>{% endif %}<td>{{ "no" if arm in untrained else "yes" }}</td></tr>

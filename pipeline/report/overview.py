@@ -100,7 +100,7 @@ def draw_overview(
                     ax.set_title(title, pad=5)
                 if column == 0:
                     ax.text(-0.03, 0.5, labels[name], transform=ax.transAxes, ha="right", va="center")
-        ax = fig.add_axes((0.80, 0.44 / fig.get_figheight(), 0.19, top - 0.44 / fig.get_figheight()))
+        ax = fig.add_axes((0.785, 0.44 / fig.get_figheight(), 0.19, top - 0.44 / fig.get_figheight()))
         arms = list(scores)
         for row, arm in enumerate(arms):
             _interval(ax, scores[arm], row, arm, arms)
@@ -146,7 +146,7 @@ def weak_points(
     return found
 
 
-def next_steps(verdict: Verdict, *, steps: int, rarest: str, train: str) -> list[str]:
+def next_steps(verdict: Verdict, *, steps: int, rarest: str, train: str, is_rendered_sample: bool = False) -> list[str]:
     """What to do next, in sentences; `x` is code.
 
     Args:
@@ -154,7 +154,10 @@ def next_steps(verdict: Verdict, *, steps: int, rarest: str, train: str) -> list
         steps: Optimiser steps of every arm; 0 for a frozen network.
         rarest: The class with the fewest train images.
         train: Of the candidate's recipe.
+        is_rendered_sample: Nothing of it is worth improving then.
     """
+    if is_rendered_sample:
+        return ["Ask the same of your own leaves: `leafsynth init PATH`, a folder of photos a class; then `dvc repro`."]
     if verdict.verdict == "not_trained":
         what = "Raise `train_classifier.steps`" if steps else "Take another network (`train_classifier.model`)"
         return [f"{what}, then `dvc repro`: nothing else is worth changing before."]
