@@ -49,7 +49,7 @@ from pipeline.intake import (
 from pipeline.params import CLASS_NAME, Params, load_params
 from pipeline.params_edit import edit_params, edited
 from pipeline.stage_lock import running_stages
-from pipeline.usefulness import what_to_expect
+from pipeline.usefulness import what_can_show, what_to_expect
 
 RAW = Path("data/raw")
 
@@ -244,6 +244,7 @@ def _init(arguments: argparse.Namespace) -> None:
 
     _print_set(found, class_counts, notes, renamed)
     _print_choices(params, changes, budget.minutes, groups, device, (img_resolution, why), speed.gan, side, goal)
+    print("\n" + what_can_show(root, class_counts, params))
     print("\n" + what_to_expect(root, class_counts, params))
     if arguments.dry_run:
         print("\nDry run: nothing was changed.")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pipeline import usefulness
+from pipeline.measure.statistics import compare_arms
 from pipeline.params import load_params
-from pipeline.usefulness import TABLE, what_to_expect
+from pipeline.usefulness import TABLE, detectable, what_can_show, what_to_expect
 
 HERE = Path(__file__).parents[1]
 PARAMS = load_params(HERE / "params.yaml")  # .64 of the photos train
@@ -54,3 +57,37 @@ def test_without_figures_it_says_so(root, content):
 def test_the_committed_table_is_one_that_can_be_told():
     said = what_to_expect(HERE, {"a": 40, "b": 40}, PARAMS)
     assert "With 25 a class, on 2 public leaf sets" in said
+
+
+@pytest.mark.parametrize("counts", [(60, 60, 60), (90, 40, 20)])
+def test_what_a_run_can_show_is_what_finished_runs_say(counts, monkeypatch):
+    """Two recipes of nine in ten right that differ in as many answers as assumed, no seed better than another."""
+    monkeypatch.setattr(usefulness, "SEED_SD", 0.0)
+    labels, said = np.repeat(np.arange(3), counts), []
+    for trial in range(40):
+        rng = np.random.default_rng([1, trial])
+        hard = rng.random(len(labels)) < 0.1
+        differs = rng.random(len(labels)) < usefulness.DISAGREEMENT
+        wrong = {"real": hard, "classic": np.where(differs, ~hard, hard)}
+        told = {arm: np.where(of, (labels + rng.integers(1, 3, len(labels))) % 3, labels) for arm, of in wrong.items()}
+        arms = {arm: np.tile(of, (3, 1)) for arm, of in told.items()}
+        found = compare_arms(labels, arms, classes=["a", "b", "c"], resamples=200)["classic"].differences["real"]
+        said.append(found["macro_f1"].detectable())
+    assert detectable(counts, 3) == pytest.approx(np.median(said), rel=0.15)
+
+
+def test_what_would_show_a_smaller_difference_is_named(root, monkeypatch):
+    counts = {"a": 100, "b": 50, "rare": 20}
+    said = what_can_show(root, counts, PARAMS)
+    assert f"a difference of {detectable([30, 15, 6], 3):.3f}".replace("0.", ".") in said and "(6 of rare)" in said
+    assert f"Twice as many test photos would show {detectable([60, 30, 12], 3):.3f}".replace("0.", ".") in said
+    # the table's GANs of one split: none has two
+    assert "GAN to GAN" not in said
+    monkeypatch.setattr(usefulness, "SEED_SD", 0.2)
+    assert "6 seeds instead of 3" in what_can_show(root, counts, PARAMS)
+
+
+def test_the_gans_own_luck_is_that_between_gans_of_one_split(root):
+    rows = ["tea,10,0,1,probe,classic,0.60,", "tea,10,0,1,probe,classic + synthetic,0.61,8"]  # +.01, the other's -.05
+    (root / TABLE).write_text(HEAD + "\n".join([*ROWS, *rows]) + "\n")
+    assert "differed by .042 from GAN to GAN" in what_can_show(root, {"a": 50, "b": 50}, PARAMS)
