@@ -1,4 +1,4 @@
-"""second_judge: the controls and the GAN's candidate once more, by a classifier of another kind."""
+"""second_judge: the controls and the GAN's candidate once more, by a classifier of another kind; and colours alone."""
 
 from stages._entry import Stage, main
 
@@ -6,10 +6,12 @@ from stages._entry import Stage, main
 def run(stage: Stage) -> None:
     import numpy as np
 
+    from pipeline.features.colours import Colours
     from pipeline.images.photos import load_training_set, resized
     from pipeline.images.store import Store, load_store
     from pipeline.learn.judge import train_judge
     from pipeline.learn.predictions import read_val_macro_f1, write_results
+    from pipeline.learn.probe import fit_probes
     from pipeline.measure.statistics import REFERENCES
     from pipeline.measure.verdict import MATCHED_CONTROL, choose_candidate
 
@@ -48,9 +50,13 @@ def run(stage: Stage) -> None:
             method=name,
             **section,
         )
+    photos_alone = seen(load_store(f"{photos}/train", classes))
+    by_colour = fit_probes(photos_alone, val, looks=Colours(), seeds=[0], views=0, sampling="balanced")
     test = seen(load_store(f"{photos}/test", classes))  # first read here, when every checkpoint is chosen
     with stage.fresh("results/second_judge") as out:
         finals = write_results(out, trained, {"val": val, "test": test})
+        of_colour = write_results(out / "colours", by_colour, {"val": val, "test": test})
+        finals |= {f"colours/{name}": value for name, value in of_colour.items()}
     stage.finals(finals)
 
 

@@ -19,6 +19,7 @@ CLASSES = ["healthy", "rust"]
 COUNTS = {"val": 60, "test": 60}
 SEEDS = (0, 1)
 ARMS = ("real", "balanced", "classic", "filtered_classic")
+COLOURS = 24  # wrong answers of who sees colours alone
 FIT: dict[str, float] = {}  # arm → share of its own training images that the second judge knows
 FILES = {split: [f"{split}_{i}.png" for i in range(count)] for split, count in COUNTS.items()}
 LABELS = {split: np.repeat([0, 1], count // 2) for split, count in COUNTS.items()}
@@ -65,6 +66,7 @@ def judged(folder: Path, first: dict[str, int], second: dict[str, int | tuple[in
     if second:
         of_second = {arm: answers(*np.atleast_1d(wrong)) for arm, wrong in second.items()}
         write(folder / "second" / "predictions.csv", of_second)
+        write(folder / "second" / "colours" / "predictions.csv", {"": answers(COLOURS)})
     return read_judges(
         {arm: folder / "classifier" / arm for arm in first}, folder / "second", kinds=("probe", "scratch"),
         classes=CLASSES, **{"manifest": MANIFEST, "resamples": 500, "confidence": 0.95, **changes},
@@ -156,6 +158,14 @@ def test_a_judge_that_has_not_learned_has_no_say(tmp_path, monkeypatch):
     )
     of_augmented = judged(tmp_path / "augmented", SAME, SAME, augmented=["classic", "filtered_classic"])
     assert of_augmented.second.finding == "open"  # hard to learn by heart
+
+
+def test_who_does_not_exceed_colours_alone_is_named(tmp_path):
+    judges = judged(tmp_path, SAME | {"real": 24, "balanced": 18}, SAME)
+    assert judges.no_better_than_colours == ["real", "balanced"]
+    assert judges.metrics["second_judge/colours/test/macro_f1"] == pytest.approx(0.6, abs=1e-6)
+    row = str(judges_section(judges)).partition("colour histograms</td>")[2].partition("</tr>")[0]
+    assert row.count("–") == 4 and "0.600" in row
 
 
 def test_where_nobody_else_was_asked_there_is_no_section(tmp_path):

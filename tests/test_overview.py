@@ -49,13 +49,24 @@ def test_the_picture_is_the_same_every_time_and_no_wider_for_many_classes(tmp_pa
 
 
 def test_what_is_weak_is_said_and_what_is_not_is_not():
-    asked = {"untrained": [], "units": {"rust": 40, "scab": 25}, "never": {"synthetic": []}}
+    asked = {
+        "untrained": [],
+        "units": {"rust": 40, "scab": 25},
+        "never": {"synthetic": []},
+        "no_better_than_colours": [],
+    }
     plain = weak_points(**asked, verdict=verdict(0.0, 0.03))
     assert len(plain) == 2 and "One GAN was trained" in plain[0]
     assert f"below {verdict(0.0, 0.03).evidence.detectable:.3f} macro-F1 to `classic`" in plain[1]
-    of = {"untrained": ["Not learned: a."], "units": {"rust": 19, "scab": 25}, "never": {"synthetic": ["rust"]}}
+    of = {"untrained": ["Not learned: a."], "units": {"rust": 19, "scab": 25}, "never": {"synthetic": ["rust"]},
+          "no_better_than_colours": ["real"]}  # fmt: skip
     said = " ".join(weak_points(**of, verdict=verdict(0.0, 0.03)))
-    for part in ("Not learned: a.", "`synthetic` recognises no test image of `rust`", "test images: `rust` (19);"):
+    for part in (
+        "Not learned: a.",
+        "which knows no shapes: `real`.",
+        "`synthetic` recognises no test image of `rust`",
+        "test images: `rust` (19);",
+    ):
         assert part in said
 
 

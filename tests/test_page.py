@@ -296,6 +296,9 @@ def test_a_second_judge_that_surely_tells_more_is_what_is_advised(world, tmp_pat
         tmp_path / "second" / "history.csv", [["method", "seed", "step", "val_macro_f1", "train_accuracy"], *looks]
     )
     (tmp_path / "second" / "metrics.json").write_text(json.dumps({"optimiser_steps": 80}))
+    header = [name for name in rows[0] if name != "method"]
+    by_colour = prediction_rows(0.5, np.random.default_rng(6), (0,), [])
+    write_csv(tmp_path / "second" / "colours" / "predictions.csv", [header, *by_colour])
     for name in ("synthetic", "synthetic_only"):  # the candidate is the one that the second judge was asked about
         del world["classifier_dirs"][name]
     sources = Sources(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import InputError
+from pipeline.features.colours import Colours
 from pipeline.features.looks import Looks
 from pipeline.images.store import Store
 from pipeline.learn.batches import check_stores
@@ -41,7 +42,7 @@ class Probe(nn.Module):
         device: Where logits are computed.
     """
 
-    def __init__(self, looks: Looks, weight: np.ndarray, bias: np.ndarray, device: str) -> None:
+    def __init__(self, looks: Looks | Colours, weight: np.ndarray, bias: np.ndarray, device: str) -> None:
         super().__init__()
         self.looks, self.keeps = looks, True  # what it was shown, for the next who shows it
         self.last = nn.Linear(weight.shape[1], len(weight), dtype=torch.float64, device=device)
@@ -176,7 +177,7 @@ def fit_probes(
     train: Store,
     val: Store,
     *,
-    looks: Looks,
+    looks: Looks | Colours,
     seeds: list[int],
     views: int,
     sampling: str = "natural",

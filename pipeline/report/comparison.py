@@ -201,6 +201,7 @@ def compare_predictions(
     found_beside = gather_evidence(
         sources, Setting(classes, split, out_dir / "plots", {**resampling, "min_detectable": min_detectable})
     )
+    judges = found_beside.get("judges", NOTHING).judges
     test_counts = split.counts("test", classes)
     guessing = guessing_macro_f1(test_counts)
     scores = {arm: own.metrics["macro_f1"] for arm, own in arms.statistics.items()}
@@ -295,6 +296,7 @@ def compare_predictions(
                     arm: [name for name, of in arms.by_class[arm].items() if of.recall == 0]
                     for arm in (outcome.candidate, outcome.overall.control)
                 },
+                no_better_than_colours=judges.no_better_than_colours if judges else [],
                 verdict=outcome.overall,
             ),
             recipes={arm: arm_in_words(recipe) for arm, recipe in (recipes or {}).items()},

@@ -48,10 +48,13 @@ SECTION = """<section>
 <tbody>{% for row in rows %}<tr><td>{{ row.judge }}<span class="ends">{{ row.seeds }} seeds</span></td>
 {% for arm in arms %}<td>{{ number(row, arm) }}</td>{% endfor %}
 <td>{{ number(row, "difference", True) }}</td></tr>
-{% endfor %}</tbody></table></div>
-<p class="note">The verdict is that of the first judge. The second saw the same images of train, val and test; the
-arms are those that the verdict is about. Of either judge, synthetic images help where the whole interval of the
-difference to each of the three controls lies above zero. {{ "%.0f" | format(100 * confidence) }}% intervals.</p>
+{% endfor %}<tr><td>a regression on colour histograms</td>{% for arm in arms %}
+<td>{{ number(colours, "macro_f1") if arm == "balanced" else "–" }}</td>{% endfor %}<td>–</td></tr>
+</tbody></table></div>
+<p class="note">The last row knows no shapes: who does not surely exceed it need not be asked. The verdict is that of
+the first judge. The second saw the same images of train, val and test; the arms are those that the verdict is about.
+Of either judge, synthetic images help where the whole interval of the difference to each of the three controls lies
+above zero. {{ "%.0f" | format(100 * confidence) }}% intervals.</p>
 </section>
 """
 
@@ -102,6 +105,7 @@ class Judges(NamedTuple):
         first: Whose verdict it is.
         second: The other.
         leads: Arm of the first → macro-F1 of the second's own control minus that arm's by the first.
+        colours: Macro-F1 on test of a regression on colour histograms of the same photos, classes counting alike.
         confidence: Of the intervals.
     """
 
@@ -109,6 +113,7 @@ class Judges(NamedTuple):
     first: Asked
     second: Asked
     leads: Mapping[str, Interval]
+    colours: Interval
     confidence: float
 
     @property
@@ -118,10 +123,11 @@ class Judges(NamedTuple):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """For metrics.json: `second_judge/<arm>/test/macro_f1`, `…/difference` and `…/lead` with their ends."""
+        """For metrics.json: `second_judge/<arm>/test/macro_f1`, `…/difference`, `…/lead`, `…/colours`, with ends."""
         found = {}
         named = {f"{arm}/test/macro_f1": of for arm, of in self.second.scores.items()}
-        for name, of in (named | {"difference": self.second.difference, "lead": self.lead}).items():
+        named |= {"difference": self.second.difference, "lead": self.lead, "colours/test/macro_f1": self.colours}
+        for name, of in named.items():
             found |= {f"second_judge/{name}{end}": value for end, value in _ends(of).items()}
         return {key: round(float(value), 6) + 0.0 for key, value in found.items()}
 
@@ -134,6 +140,11 @@ class Judges(NamedTuple):
     def sentences(self) -> tuple[str, str]:
         """Whether the two say the same, and which of them tells more; forced by their intervals."""
         return self._on_synthetic_images(), self._on_themselves()
+
+    @property
+    def no_better_than_colours(self) -> list[str]:
+        """The first judge's arms that do not surely exceed what colours alone tell."""
+        return [arm for arm, of in self.first.scores.items() if of.lower <= self.colours.mean]
 
     def _on_themselves(self) -> str:
         better, other = (self.second, self.first) if self.lead.mean > 0 else (self.first, self.second)
@@ -242,7 +253,12 @@ def read_judges(
         together, manifest, classes, resamples=resamples, confidence=confidence, seed=seed, pairs=pairs
     )[SECOND]
     leads = {arm: compared.differences[arm]["macro_f1"] for arm in of_first}
-    return Judges(candidates[0], asked[0], asked[1], leads, confidence)
+    by_colour = read_predictions(Path(second) / "colours" / "predictions.csv", classes)[""]
+    check_against_manifest(by_colour, manifest, classes)
+    colours = _compared(
+        {"": by_colour}, manifest, classes, resamples=resamples, confidence=confidence, seed=seed
+    )[""].metrics["macro_f1"]  # fmt: skip
+    return Judges(candidates[0], asked[0], asked[1], leads, colours, confidence)
 
 
 def judges_section(judges: Judges) -> Markup:
@@ -256,7 +272,7 @@ def judges_section(judges: Judges) -> Markup:
         rows.append(row)
     return fill(
         SECTION, sentences=judges.sentences, arms=arms, rows=rows, candidate=judges.candidate, matched=judges.matched,
-        confidence=judges.confidence,
+        confidence=judges.confidence, colours={f"macro_f1{end}": value for end, value in _ends(judges.colours).items()},
     )  # fmt: skip
 
 

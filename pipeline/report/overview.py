@@ -116,6 +116,7 @@ def weak_points(
     untrained: Sequence[str],
     units: Mapping[str, int],
     never: Mapping[str, Sequence[str]],
+    no_better_than_colours: Sequence[str],
     verdict: Verdict,
 ) -> list[str]:
     """What a careful reader would hold against this run, in sentences; `x` is code.
@@ -124,9 +125,13 @@ def weak_points(
         untrained: Of `learning_section.training_sentences`.
         units: class → independent test images.
         never: arm → classes of which it recognises no test image.
+        no_better_than_colours: Arms that do not surely exceed a regression on colour histograms.
         verdict: The overall one.
     """
     found = [*untrained]
+    if no_better_than_colours:
+        arms = ", ".join(f"`{arm}`" for arm in no_better_than_colours)
+        found.append(f"No surer than a regression on colour histograms, which knows no shapes: {arms}.")
     found += [
         f"`{arm}` recognises no test image of {', '.join(f'`{name}`' for name in names)}."
         for arm, names in never.items()
