@@ -8,6 +8,8 @@ def run(stage: Stage) -> None:
     import json
     from functools import partial
 
+    import numpy as np
+
     from pipeline.features.extractors import build_extractors
     from pipeline.features.penultimate import penultimate_features
     from pipeline.images.manifest import groups_of
@@ -18,6 +20,7 @@ def run(stage: Stage) -> None:
     from pipeline.measure.fidelity import fidelity_report
     from pipeline.measure.generator_faults import Side, generator_faults
     from pipeline.measure.label_scores import classification_accuracy_score, label_agreement
+    from pipeline.measure.two_sample import told_apart
 
     classes = list(stage.params.classes)
     train, val, synthetic = (load_store(f"data/arrays/{name}", classes) for name in ("train", "val", "synthetic"))
@@ -47,6 +50,12 @@ def run(stage: Stage) -> None:
         finals |= fidelity_report(
             of[0], train.labels, of[1], val.labels, of[2], synthetic.labels, classes, extractor=name, seed=seed
         )
+    seen = features[names[0]]
+    leaves = [groups_of(of, "data/split/manifest.csv", side) for side, of in (("train", train), ("val", val))]
+    finals |= told_apart(
+        np.concatenate(seen[:2]), np.concatenate([train.labels, val.labels]), np.concatenate(leaves), seen[2],
+        synthetic.labels, classes, extractor=names[0], seed=seed,
+    )  # fmt: skip
     probabilities, on_val = (predict(judge.model, of.images) for of in (synthetic, val))
     finals |= label_agreement(probabilities, synthetic.labels, classes, probabilities_val=on_val, labels_val=val.labels)
     finals |= classification_accuracy_score(
@@ -54,10 +63,8 @@ def run(stage: Stage) -> None:
     )
     finals = {key: float(f"{value:.8g}") for key, value in finals.items()}  # a kernel distance may be 1e-7
     faults = generator_faults(
-        *(Side(of.images, of.labels, of.files, {names[0]: seen},
-               None if side == "synthetic" else groups_of(of, "data/split/manifest.csv", side))
-          for side, of, seen in zip(("train", "val", "synthetic"), (train, val, synthetic), features[names[0]],
-                                    strict=True)),
+        *(Side(of.images, of.labels, of.files, {names[0]: own}, groups)
+          for of, own, groups in zip((train, val, synthetic), seen, (*leaves, None), strict=True)),
         classes, probabilities=probabilities, probabilities_val=on_val,
     )  # fmt: skip
     of_faults = {key: float(f"{value:.6g}") for key, value in faults.metrics.items()}

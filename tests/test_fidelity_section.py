@@ -95,3 +95,14 @@ def test_names_are_escaped_and_equal_input_gives_equal_bytes(fidelity):
     html = fidelity_section(odd, ["healthy", "<b>", "rare"])
     assert "&lt;b&gt;" in html and '<td class="text"><b>' not in html and "<code><b>" not in html
     assert html == fidelity_section(dict(reversed(odd.items())), ["healthy", "<b>", "rare"])
+
+
+def test_whether_they_can_be_told_stands_first_by_class(fidelity):
+    told = {f"c2st_lite0{end}{of}": value for of, values in (("", (0.91, 0.88, 0.94)), ("/rust", (0.6, 0.5, 0.69)))
+            for end, value in zip(("", "_lower", "_upper"), values, strict=True)}  # fmt: skip
+    html = str(fidelity_section(fidelity | told, CLASSES))
+    assert "<strong>91 of 100</strong>" in html and "what <code>lite0</code> sees" in html
+    body = html.partition("told apart</th>")[2].partition("</tbody>")[0]
+    assert re.findall(r"<td.*?>(.*?)</td>", body) == ["all classes", "91%", "88 to 94%", "rust", "60%", "50 to 69%"]
+    assert html.index("Can they be told") < html.index("Do they carry their class?")
+    assert "Can they be told" not in fidelity_section(fidelity, CLASSES)

@@ -51,6 +51,7 @@ def fidelity_section(fidelity: Mapping[str, Any], classes: Sequence[str]) -> Mar
             }
             for extractor in extractors
         ],
+        told=_told_rows(fidelity, classes),
         left_out=[
             f"`{name}` ({fidelity[f'left_out/{name}']:.0f})" for name in classes if f"left_out/{name}" in fidelity
         ],
@@ -104,6 +105,17 @@ def _said(fidelity: Mapping[str, Any], key: str, spec: str, times: float = 1) ->
     return text.removeprefix("-") if not text.strip("-0.%") else text.replace("-", "−", 1)
 
 
+def _told_rows(fidelity: Mapping[str, Any], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Of `two_sample.told_apart`, whose extractor is the only one with such a figure."""
+    extractor = next((m[1] for key in fidelity if (m := re.fullmatch(r"c2st_(\w+)_lower", key))), None)
+    rows = []
+    for name, suffix in _groups(classes):
+        if f"c2st_{extractor}{suffix}" in fidelity:
+            ends = {end: float(fidelity[f"c2st_{extractor}{end}{suffix}"]) for end in ("", "_lower", "_upper")}
+            rows.append({"name": name, "seen_by": extractor, "c2st": ends})
+    return rows
+
+
 def _cas_sentence(fidelity: Mapping[str, Any]) -> str:
     if not {"cas", "label_agreement_val"} <= set(fidelity):
         return ""
@@ -153,6 +165,21 @@ SECTION = """
 <h2>How close are the synthetic leaves to real ones?</h2>
 {% for warning in warnings %}<p class="warning">{{ warning | code }}</p>
 {% endfor %}
+{% if told %}
+<h3>Can they be told from real ones?</h3>
+<p>A regression on what <code>{{ told[0].seen_by }}</code> sees, asked of real and of synthetic leaves that it was not
+fitted on, names the side of <strong>{{ "%.0f" | format(100 * told[0].c2st[""]) }} of 100</strong>; of equal ones it
+would be 50, however many there are.</p>
+<div class="scroll"><table>
+<thead><tr><th>class</th><th>told apart</th><th>95% interval</th></tr></thead>
+<tbody>{% for row in told %}<tr{% if loop.first %} class="total"{% endif %}><td class="text">{{ row.name }}</td>
+<td>{{ "%.0f%%" | format(100 * row.c2st[""]) }}</td>
+<td>{{ "%.0f" | format(100 * row.c2st._lower) }} to {{ "%.0f%%" | format(100 * row.c2st._upper) }}</td></tr>
+{% endfor %}</tbody></table></div>
+<p class="note">Classifier two-sample test, as many of each side and class. Real leaves are those of train and val; no
+photo of a leaf is asked of who has seen another of it. It says that there is a difference, not that it matters: what
+tells them apart may be sharpness or background.</p>
+{% endif %}
 {% if labels %}
 <h3>Do they carry their class?</h3>
 {% if cas %}<p>{{ cas }}</p>{% endif %}
