@@ -17,6 +17,7 @@ def run(stage: Stage) -> None:
     from pipeline.machine import in_words, one_machine
     from pipeline.report.audit_plots import IMAGES_A_CLASS, draw_backgrounds
     from pipeline.report.comparison import compare_predictions
+    from pipeline.report.comparisons import comparison_sentence, number_of_comparison
     from pipeline.report.evidence import Sources
     from pipeline.report.plots import draw_side_by_side
     from pipeline.report.table import summary
@@ -88,7 +89,11 @@ def run(stage: Stage) -> None:
     for name in ("overview", "samples", "arms", "effects", "sweep", "label_budget"):
         stage.picture(f"{out_dir}/plots/{name}.png", f"{name}.png")
     stage.picture(f"{out_dir}/report.html", "report.html")
+    number = number_of_comparison(".state/comparisons.csv", "data/split/manifest.csv", f"{out_dir}/metrics.json")
+    stage.report({"comparisons_on_this_test_split": number}, 0)  # no output: another machine has asked otherwise
     print(summary(out_dir))
+    if sentence := comparison_sentence(number):
+        print(f"\n{sentence}")
 
 
 if __name__ == "__main__":

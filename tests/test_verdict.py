@@ -78,6 +78,23 @@ def test_width_that_counts_as_too_little_is_a_parameter():
     assert decide(evidence, matched="classic", min_detectable=0.04).verdict == "too_little_data"
 
 
+def test_what_it_surely_differs_less_by_is_said_and_can_be_reached():
+    """An interval of 90% within ±d is two one-sided tests at 5%; where d is what was asked for, that is enough."""
+    near = Interval(0.01, 0, 0, 100, 5, 0.03, 50.0).at(0.95)
+    evidence = {"real": near, "classic": near}
+    found = decide(evidence, matched="classic", min_detectable=0.07)
+    ends = near.at(0.90)
+    assert (
+        found.evidence.at_most("classic") == pytest.approx(ends.upper) and ends.upper < 0.07 < found.evidence.detectable
+    )
+    assert found.verdict == "no_evidence"
+    text = sentence(found, candidate="synthetic_classic", score=Interval(0.8, 0.7, 0.9, 100, 5))
+    assert f"differs by less than {ends.upper:.3f} (two one-sided tests at 5%)" in text
+    assert decide(evidence, matched="classic", min_detectable=0.06).verdict == "too_little_data"
+    down = {control: d._replace(mean=-0.01).at(0.95) for control, d in evidence.items()}
+    assert decide(down, matched="classic").evidence.at_most("real") == pytest.approx(ends.upper)
+
+
 def test_a_handful_of_images_decides_nothing():
     evidence = {"real": interval((0.5, 0.5)), "classic": interval((0.4, 0.6))}
     assert decide(evidence, matched="classic", num_units=MIN_UNITS - 1).verdict == "too_little_data"
@@ -248,11 +265,14 @@ def test_hurts_mirrors_helps():
         assert (up == "helps") == (down == "hurts")
 
 
-def test_too_little_data_is_what_could_not_have_shown_the_difference_asked_for():
-    for error in (0.02, 0.04, 0.06):
-        d = Interval(0.0, 0, 0, 100, 5, error, 50.0).at(0.95)
-        verdict = decide({"classic": d}, matched="classic", min_detectable=0.1).verdict
-        assert verdict == ("too_little_data" if d.detectable(0.95) > 0.1 else "no_evidence")
+@pytest.mark.parametrize(
+    ("error", "expected"), [(0.03, "no_evidence"), (0.05, "no_evidence"), (0.07, "too_little_data")]
+)
+def test_too_little_data_is_what_shows_neither_a_difference_as_asked_for_nor_its_absence(error, expected):
+    """With .05 a difference of .1 would be missed too often, but ±.084 holds the true one."""
+    d = Interval(0.0, 0, 0, 100, 5, error, 50.0).at(0.95)
+    assert (d.detectable(0.95) > 0.1) == (error > 0.04)
+    assert decide({"classic": d}, matched="classic", min_detectable=0.1).verdict == expected
     assert decide({"classic": d}, matched="classic", min_detectable=d.detectable(0.95) + 1e-9).verdict == "no_evidence"
 
 

@@ -64,6 +64,15 @@ class Evidence(NamedTuple):
         """The control whose interval reaches lowest: what keeps the verdict from `helps`."""
         return min(reversed(list(self.differences)), key=lambda c: self.differences[c].lower)
 
+    def at_most(self, control: str) -> float:
+        """What the difference to a control is surely below, in either direction.
+
+        Two one-sided tests (Schuirmann 1987, "A comparison of the two one-sided tests procedure and the power
+        approach"), each at the whole risk: the outer end of an interval of twice the risk.
+        """
+        ends = self.differences[control].at(1 - 2 * (1 - self.confidence))
+        return max(abs(ends.lower), abs(ends.upper))
+
     @property
     def detectable(self) -> float:
         """Smallest difference to the least certain control that would be found in four of five experiments."""
@@ -113,7 +122,7 @@ RULES: tuple[tuple[str, Callable[[Evidence], bool]], ...] = (
     ("too_little_data", lambda e: e.num_units < MIN_UNITS),
     ("helps", _beats_all),
     ("hurts", lambda e: e.differences[e.matched].upper < 0),
-    ("too_little_data", lambda e: e.detectable > e.min_detectable),
+    ("too_little_data", lambda e: e.detectable > e.min_detectable and e.at_most(e.least_certain) >= e.min_detectable),
     ("no_evidence", lambda e: True),
 )
 
@@ -134,7 +143,8 @@ def decide(
         differences: control → interval of (candidate - control); the verdict `helps` needs all of them above 0.
         matched: The control that lacks only the synthetic images: where it is surely ahead, they hurt.
         min_detectable: An undecided comparison that could not have shown a difference of this size to the least
-            certain control (see `Interval.detectable`) is called `too_little_data` instead of `no_evidence`.
+            certain control (see `Interval.detectable`) is called `too_little_data` instead of `no_evidence`, unless
+            that difference is surely smaller (see `Evidence.at_most`).
         num_units: Test images (or groups) that the metric rests on. `None`: `n_test` of the intervals.
         confidence: That no verdict of the family is false where there is no effect.
         family: Verdicts given side by side, over which the risk 1 - `confidence` is divided.
@@ -237,6 +247,11 @@ def sentence(
             f"{where} images: too little data to tell: {head}, {gap} against `{verdict.control}`, of its "
             f"controls the one least surely below it; {why} ({basis}).{aside}"
         )
+    matched = verdict.evidence.matched
+    less = (
+        f" From `{matched}`, which lacks nothing but them, it differs by less than "
+        f"{verdict.evidence.at_most(matched):.3f} (two one-sided tests at {_percent(1 - verdict.confidence)})."
+    )
     if d.upper < 0:  # so it is another control than the matched one
         aside = (
             f" `{verdict.control}` is better, but it differs from this arm in more than the synthetic images, so that "
@@ -244,7 +259,7 @@ def sentence(
         )
     return (
         f"{where} images: no evidence that they help or hurt: {head}, {gap} against `{verdict.control}`, of "
-        f"the controls {controls} the one least surely below it ({basis}).{aside}"
+        f"the controls {controls} the one least surely below it ({basis}).{less}{aside}"
     )
 
 

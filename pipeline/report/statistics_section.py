@@ -156,7 +156,8 @@ false one among them is {{ percent(1 - confidence) }}.</li>
 <code>balanced</code> and <code>classic</code>, so that balancing or classic augmentation is never counted as the
 GAN's merit. <em>Hurts</em>: it lies below zero against the control that lacks only the synthetic images; what
 balancing or classic augmentation cost is not counted as the GAN's fault. <em>Too little data</em>: undecided, and a
-true difference of {{ min_detectable }} to the control least surely beaten would be missed more than one time in five.
+true difference of {{ min_detectable }} to the control least surely beaten would be missed more than one time in five,
+while a difference as large is not ruled out either (two one-sided tests).
 <em>No evidence</em>: otherwise.</li>
 <li>Classes with fewer train images than the mean class get a verdict on their F1, by the same rules: a network that
 says a class more often has a higher recall of it, and need not know it better.</li>
