@@ -308,6 +308,7 @@ def choose_budget(
     sgan_runs_a_budget = len(sgan.tuning) + len(sgan.seeds) - 1  # settings are tried with the first seed
     second_runs = 4 * len(params.second_judge.seeds)  # the controls and the candidate
     augmented = sum(arm.augment != "none" for arm in params.arms.values())
+    shares_of_photos = params.sweep_mixture.photo_shares
 
     # Of a frozen judge: each picture once, each view of it once a seed; three stores of train's photos (whole, masked,
     # small), what two GAN arms add to them, and what the sweep does. Then the regressions.
@@ -318,8 +319,8 @@ def choose_budget(
         return seen * (size / _LOOK_SIZE) ** 2 / speed.look + fitted * num_classes * FITTED
 
     def of_sweep(size: int, views: int, ratios: list[float]) -> float:
-        seen = train * max(ratios) * (1 + views * seeds)
-        fitted = train * sum(1 + ratio for ratio in ratios) * seeds * (1 + views)
+        seen = train * (max(ratios) * (1 + views * seeds) + sum(shares_of_photos) * views * seeds)
+        fitted = train * (sum(1 + ratio for ratio in ratios) + sum(shares_of_photos)) * seeds * (1 + views)
         return seen * (size / _LOOK_SIZE) ** 2 / speed.look + fitted * num_classes * FITTED
 
     def affordable(size: int, views: int, tried: int) -> bool:
@@ -327,7 +328,7 @@ def choose_budget(
 
     size, views, tried = LOOKS[0] if kind != "probe" else next((look for look in LOOKS if affordable(*look)), LOOKS[-1])
     ratios = RATIOS[tried]
-    mixtures = 1 + len(ratios)  # none is one too
+    mixtures = 1 + len(ratios) + len(shares_of_photos)  # none is one too
     runs = (num_arms + mixtures) * seeds
 
     def predicting(looks: int, label_budgets: list[int]) -> float:

@@ -440,12 +440,14 @@ class TrainSgan(Section):
 
 class SweepMixture(Section):
     ratios: Annotated[list[Annotated[float, Field(gt=0, le=20)]], Field(min_length=1, max_length=20), Once]
+    photo_shares: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(max_length=10), Once]
 
     @model_validator(mode="after")
     def _told_apart(self) -> SweepMixture:
-        names = [f"{ratio:g}" for ratio in self.ratios]  # as the mixtures are called
-        if len(set(names)) < len(names):
-            raise ValueError(f"expected ratios that differ in their first six digits, got {shown(self.ratios)}")
+        for key in ("ratios", "photo_shares"):
+            values = getattr(self, key)
+            if len({f"{value:g}" for value in values}) < len(values):  # as the training sets are called
+                raise ValueError(f"expected {key} that differ in their first six digits, got {shown(values)}")
         return self
 
 

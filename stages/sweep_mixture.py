@@ -1,20 +1,21 @@
-"""sweep_mixture: the classifier at several ratios of synthetic to real images; the best on val is predicted on test."""
+"""sweep_mixture: the classifier at several ratios of synthetic to real images, val choosing; and on fewer photos."""
 
 from stages._entry import Stage, main
 
 
 def run(stage: Stage) -> None:
+    import itertools
     import json
 
     from pipeline.gan.class_images import draw_class
     from pipeline.images.manifest import groups_of
-    from pipeline.images.mixing import mixtures, synthetic_counts
+    from pipeline.images.mixing import mixtures, share_of_groups, synthetic_counts
     from pipeline.images.photos import resized
     from pipeline.images.store import load_store
     from pipeline.learn.predictions import read_val_predictions, write_results
     from pipeline.learn.trained import predict
     from pipeline.learn.training_sets import train_on_each
-    from pipeline.measure.mixture_choice import choose_ratio, choose_simplest, describe_choice
+    from pipeline.measure.mixture_choice import PHOTOS, choose_ratio, choose_simplest, describe_choice
     from pipeline.measure.statistics import REFERENCES
 
     classes = list(stage.params.classes)
@@ -38,8 +39,13 @@ def run(stage: Stage) -> None:
             device=device,
         )
         synthetic[name] = resized(drawn, train.images.shape[1])
+    leaves = groups_of(train, "data/split/manifest.csv", "train")
+    fewer = {
+        f"{PHOTOS}{share:g}": share_of_groups(train, leaves, share, seed=stage.params.split.seed)
+        for share in sorted(stage.section["photo_shares"])
+    }
     trained = train_on_each(
-        mixtures(train, synthetic, ratios),
+        itertools.chain(mixtures(train, synthetic, ratios), fewer.items()),
         val,
         device=device,
         report=stage.report,
@@ -61,9 +67,11 @@ def run(stage: Stage) -> None:
             trained,
             {"val": val, "test": test},
             extra={"chosen_ratio": choice.chosen, "best_val_ratio": choice.best},
-            only={"test": {"0", f"{choice.chosen:g}"}},
+            only={"test": {"0", f"{choice.chosen:g}", *fewer}},
         )
-        text = json.dumps(describe_choice(choice, counts, control), indent=2, ensure_ascii=False, allow_nan=False)
+        photos = {name: len(of.labels) for name, of in fewer.items()} | {"0": len(train.labels)}
+        described = describe_choice(choice, counts, control) | {"photos": photos}
+        text = json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False)
         (out / "choice.json").write_text(text + "\n", encoding="utf-8")
     stage.finals(finals)
 

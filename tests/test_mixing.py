@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline import InputError
-from pipeline.images.mixing import add_images, mixtures, shrink_class, synthetic_counts
+from pipeline.images.mixing import add_images, mixtures, share_of_groups, shrink_class, synthetic_counts
 from pipeline.images.store import Store
 
 CLASSES = ["healthy", "rust", "scab"]
@@ -118,3 +118,18 @@ def test_a_smaller_count_keeps_some_of_what_a_larger_one_keeps(store):
 def test_what_cannot_be_shrunk_is_refused(store, name, count, said):
     with pytest.raises(InputError, match=said):
         shrink_class(store, name, count, seed=0)
+
+
+def test_a_share_of_the_photos_keeps_leaves_whole_and_grows():
+    labels = np.repeat([0, 1], [30, 9])
+    groups = [f"{i // 4}" for i in range(30)] + [f"r{i // 3}" for i in range(9)]
+    store = Store(np.zeros((39, 2, 2, 3), np.uint8), labels, [f"{i}.png" for i in range(39)], ["a", "b"])
+    kept = {share: share_of_groups(store, groups, share, seed=1) for share in (0.01, 0.25, 0.5)}
+    for share, of in kept.items():
+        own = {groups[int(file[:-4])] for file in of.files}
+        assert set(of.files) == {f"{i}.png" for i in range(39) if groups[i] in own}, "a leaf was torn apart"
+        for k, count in enumerate((30, 9)):
+            # a leaf of four photos at most is what it can be over
+            assert share * count <= (of.labels == k).sum() < share * count + 4
+    assert set(kept[0.01].files) < set(kept[0.25].files) < set(kept[0.5].files)
+    assert set(share_of_groups(store, groups, 0.25, seed=2).files) != set(kept[0.25].files)

@@ -245,6 +245,8 @@ def read(tmp_path):
         ("train_sgan/weights", None, r"train_sgan\.weights: expected text, got None"),
         ("train_sgan/augmented_views", 0, r"train_sgan\.augmented_views: .*at least 1"),
         ("sweep_mixture/ratios", [0.1, 0.10000001], r"sweep_mixture: expected ratios that differ"),
+        ("sweep_mixture/photo_shares", [0.5, 0.50000001], r"sweep_mixture: expected photo_shares that differ"),
+        ("sweep_mixture/photo_shares", [1], r"sweep_mixture\.photo_shares\.0: .*less than 1.*got 1"),
         ("assess/extractors", ["leaf"], r"assess: expected no leaf in extractors with kind: probe, .*set kind"),
         ("assess/lr", 0.05, r"assess: expected no lr with kind: probe"),
         ("assess/extractors", ["random", "random"], r"assess\.extractors: expected each entry once"),

@@ -36,7 +36,7 @@ SHRUNKEN = {
     "train_classifier": {"input_size": 32, "views": 1, "seeds": [0, 1]},
     "second_judge": {"input_size": 32, "steps": 4, "eval_every": 2, "batch_size": 8, "seeds": [0]},
     "train_sgan": {"steps": 3, "eval_every": 3, "batch_size": 8, "seeds": [0, 1], "input_size": 32, "units": 8},
-    "sweep_mixture": {"ratios": [0.5]},
+    "sweep_mixture": {"ratios": [0.5], "photo_shares": [0.5]},
     "study_minority": {"total_kimg": 0.032},
     "compare": {"resamples": 100},
 }

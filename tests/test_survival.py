@@ -54,7 +54,7 @@ SHRUNKEN = {
     "label_budgets": [2],
     "train_sgan": {"steps": 5, "eval_every": 3, "batch_size": 4, "seeds": [0, 1], "units": 4, "input_size": 32,
                    "augmented_views": 1},
-    "sweep_mixture": {"ratios": [1, 2]},
+    "sweep_mixture": {"ratios": [1, 2], "photo_shares": []},
     "study_minority": {"class_name": "healthy", "total_kimg": 0.05},
     "minority_counts": [3],
 }

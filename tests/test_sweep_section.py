@@ -17,9 +17,9 @@ from pipeline.report.minority_plots import draw_minority
 from pipeline.report.minority_results import read_minority
 from pipeline.report.minority_section import minority_section, minority_sentence
 from pipeline.report.results import Manifest, read_predictions
-from pipeline.report.sweep_plots import draw_sweep
+from pipeline.report.sweep_plots import draw_headroom, draw_sweep
 from pipeline.report.sweep_results import read_sweep
-from pipeline.report.sweep_section import sweep_section
+from pipeline.report.sweep_section import headroom_sentence, sweep_section
 
 CLASSES = ["healthy", "rust", "scab<i>"]
 COUNTS = {"val": (12, 9, 6), "test": (20, 14, 9)}
@@ -261,6 +261,54 @@ def test_studies_go_from_files_to_the_page(tmp_path):
 
 def test_no_study_no_section():
     assert minority_section(read_minority({}, classes=CLASSES, manifest=MANIFEST), None) == ""
+
+
+def fewer_photos(folder, accuracies: dict[str, float]) -> None:
+    """The sweep in `folder` with networks that saw a part of the photos."""
+    rng = np.random.default_rng(9)
+    by_method = {}
+    for method, own in read_predictions(folder / "predictions.csv", CLASSES, by_method=True, may_lack=["test"]).items():
+        by_method[method] = {split: of.predicted for split, of in own.splits.items()}
+    for method, accuracy in accuracies.items():
+        by_method[method] = {split: guesses(rng, split, (accuracy,) * 3) for split in COUNTS}
+    choice = json.loads((folder / "choice.json").read_text())
+    (folder / "predictions.csv").unlink()
+    (folder / "metrics.json").unlink()
+    folder.rename(folder.with_name("before"))
+    write(folder, by_method)
+    photos = {name: int(100 * float(name.removeprefix("photos_"))) for name in accuracies} | {"0": 100}
+    (folder / "choice.json").write_text(json.dumps(choice | {"photos": photos}))
+
+
+def test_what_more_photos_gave_is_told_beside_what_synthetic_ones_gave(tmp_path):
+    make_sweep(tmp_path / "sweep", {0.0: 0.95, 1.0: 0.95})
+    fewer_photos(tmp_path / "sweep", {"photos_0.25": 0.3, "photos_0.5": 0.6})
+    sweep = read_sweep(tmp_path / "sweep", classes=CLASSES, manifest=MANIFEST, **RESAMPLING)
+    of = sweep.headroom
+    assert of.photos == [25, 50, 100] and set(sweep.test) == {"0", f"{sweep.choice['chosen']:g}"}
+    f1 = [value.mean for value in of.macro_f1]
+    assert of.doubling.mean == pytest.approx(f1[2] - f1[1]) and of.doubling.lower > 0 and f1 == sorted(f1)
+    assert sweep.metrics["sweep/photos_50/macro_f1"] == pytest.approx(f1[1], abs=1e-6)
+    gain = Interval(0.0, -of.doubling.mean, of.doubling.mean, 43, 3)
+    said = headroom_sentence(of, candidate="synthetic_classic", matched="classic", gain=gain)
+    assert said.startswith(f"From 25 photos to 100 macro-F1 on test went from {f1[0]:.3f} to {f1[2]:.3f}; a doubling")
+    assert said.endswith("That is worth between -50 and +100 photos.")  # half of them, or twice as many
+    draw_sweep(tmp_path / "a.png", sweep.choice, sweep.test)
+    for name in ("b", "c"):
+        draw_headroom(tmp_path / f"{name}.png", of.photos, of.macro_f1)
+    assert (tmp_path / "b.png").read_bytes() == (tmp_path / "c.png").read_bytes()
+    page = str(sweep_section(sweep, tmp_path / "a.png", tmp_path / "b.png", said))
+    assert "What are more photos worth?" in page and "worth between -50 and +100 photos" in page
+    assert "What are more photos worth?" not in sweep_section(sweep, tmp_path / "a.png")
+
+
+def test_a_third_of_the_photos_is_told_by_doublings_and_no_worth_without_a_sure_one(tmp_path):
+    make_sweep(tmp_path / "sweep", {0.0: 0.95, 1.0: 0.95})
+    fewer_photos(tmp_path / "sweep", {"photos_0.25": 0.6})
+    of = read_sweep(tmp_path / "sweep", classes=CLASSES, manifest=MANIFEST, **RESAMPLING).headroom
+    assert of.doubling.mean == pytest.approx((of.macro_f1[1].mean - of.macro_f1[0].mean) / 2)  # two doublings
+    open_ = of._replace(doubling=of.doubling._replace(lower=-0.01))
+    assert open_.worth(Interval(0.1, 0, 0.2, 43, 3)) == "That more photos would gain is itself not certain here."
 
 
 def test_names_are_escaped(tmp_path):

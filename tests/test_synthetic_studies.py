@@ -43,7 +43,7 @@ SMALL = {
     "split": {"img_resolution": 32, "photo_resolution": 32},
     "train_classifier": {"kind": "scratch", "model": "mobilenet_v3_small", "weights": None, "input_size": None,
                          "optimiser": "sgd", "lr": 0.05, "steps": 4, "eval_every": 2, "batch_size": 6, "seeds": [0, 1]},
-    "sweep_mixture": {"ratios": [1, 0.5]},
+    "sweep_mixture": {"ratios": [1, 0.5], "photo_shares": [0.5]},
     "study_minority": {"class_name": None, "total_kimg": 0.032},
 }  # fmt: skip
 
@@ -133,10 +133,12 @@ def test_val_for_every_ratio_and_test_for_0_and_the_chosen_one_alone(project, mo
     monkeypatch.setattr(mixture_choice, "first_within_noise", lambda behind: 0.5 if 0.5 in behind else chosen(behind))
     stage = run(sweep_mixture)
     seen = {(row["method"], row["split"]) for row in rows_of("results/sweep/predictions.csv")}
-    assert seen == {("0", "val"), ("0.5", "val"), ("1", "val"), ("0", "test"), ("0.5", "test")}
+    ratios = {("0", "val"), ("0.5", "val"), ("1", "val"), ("0", "test"), ("0.5", "test")}
+    assert seen == ratios | {("photos_0.5", "val"), ("photos_0.5", "test")}
     choice = json.loads(Path("results/sweep/choice.json").read_text())
     assert choice["ratios"] == [0, 0.5, 1] and choice["chosen"] == 0.5
     assert choice["synthetic"]["0.5"] == {"healthy": 6, "rust": 4, "scab": 3}
+    assert choice["photos"] == {"photos_0.5": 13, "0": 24}
     metrics = json.loads(Path("results/metrics/sweep_mixture.json").read_text())
     assert metrics == stage.metrics and metrics["chosen_ratio"] == 0.5
     assert "0.5/test/macro_f1" in metrics and "1/val/macro_f1" in metrics and "1/test/macro_f1" not in metrics
@@ -185,7 +187,7 @@ def test_test_images_are_opened_when_everything_is_chosen(project, monkeypatch, 
     watched(mixture_choice, "choose_ratio", lambda args: "chosen")
     run(stage, item)
     assert events[:2] == ["train", "val"] and events[-1] == "test" and events.count("test") == 1
-    assert events.count("trained") == 3
+    assert events.count("trained") == (4 if stage is sweep_mixture else 3)
     assert ("chosen" in events) == (stage is sweep_mixture)
 
 

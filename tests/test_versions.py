@@ -30,7 +30,7 @@ SHRUNKEN = {
     "train_classifier": {"input_size": 32, "views": 1, "seeds": [0, 1]},
     "second_judge": {"enabled": False},
     "train_sgan": {"steps": 2, "eval_every": 2, "batch_size": 8, "seeds": [0, 1]},
-    "sweep_mixture": {"ratios": [0.5]},
+    "sweep_mixture": {"ratios": [0.5], "photo_shares": []},
     "compare": {"resamples": 100},
 }
 ARMS = ("real", "balanced", "classic", "synthetic_classic")

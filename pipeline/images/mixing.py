@@ -1,4 +1,4 @@
-"""Other training sets out of one: with synthetic images added to its classes, or with one class made rare."""
+"""Other training sets out of one: with synthetic images added to its classes, a part of it, or one class made rare."""
 
 from __future__ import annotations
 
@@ -77,6 +77,33 @@ def mixtures(store: Store, synthetic: Mapping[str, np.ndarray], ratios: Sequence
                     "instead."
                 )
         yield f"{ratio:g}", add_images(store, extra)
+
+
+def share_of_groups(store: Store, groups: Sequence[str], share: float, *, seed: int) -> Store:
+    """The store with about a share of each class's images kept, and photos of one leaf kept or left together.
+
+    As if so much had been photographed: groups are drawn in turn until the class has at least the share, and always
+    one. The draw for a smaller share is the beginning of that for a larger one. Images stay in the store's order.
+
+    Args:
+        store: Left as it is.
+        groups: N names, of each image's leaf.
+        share: More than 0 and less than 1.
+        seed: Of the draw.
+    """
+    kept: list[int] = []
+    for k, name in enumerate(store.classes):
+        rows = np.flatnonzero(store.labels == k)
+        of_group: dict[str, list[int]] = {}
+        for row in rows:
+            of_group.setdefault(groups[row], []).append(int(row))
+        wanted, own = math.ceil(round(share * len(rows), 9)), []
+        for turn in numpy_rng(seed, f"share:{name}").permutation(len(of_group)):
+            if len(own) >= wanted:
+                break
+            own += list(of_group.values())[turn]
+        kept += sorted(own)
+    return Store(store.images[kept], store.labels[kept], [store.files[i] for i in kept], list(store.classes))
 
 
 def shrink_class(store: Store, name: str, count: int, *, seed: int) -> Store:

@@ -23,6 +23,7 @@ from pipeline.measure.statistics import Interval, compare_arms, score
 
 ONE_STANDARD_ERROR = 0.6827  # confidence of a normal interval of one standard error to each side
 NONE = 0.0  # the ratio without synthetic images
+PHOTOS = "photos_"  # before a share of train's photos: the name of who was trained on so many
 RULE = (
     "the smallest ratio whose macro-F1 on val the best ratio does not exceed by more than one standard error of their "
     "paired difference (seeds and val images resampled, photos of one leaf together)"

@@ -198,8 +198,18 @@ def compare_predictions(
 
     outcome = _judge(arms, budgets, split, classes, confidence, min_detectable, is_rendered_sample)
     out_dir = Path(out_dir)
+    matched = MATCHED_CONTROL[outcome.candidate]
     found_beside = gather_evidence(
-        sources, Setting(classes, split, out_dir / "plots", {**resampling, "min_detectable": min_detectable})
+        sources,
+        Setting(
+            classes=classes,
+            split=split,
+            plots=out_dir / "plots",
+            judging={**resampling, "min_detectable": min_detectable},
+            candidate=outcome.candidate,
+            matched=matched,
+            gain=outcome.overall.evidence.differences[matched],
+        ),
     )
     judges = found_beside.get("judges", NOTHING).judges
     test_counts = split.counts("test", classes)
@@ -273,7 +283,7 @@ def compare_predictions(
             masked=_masked(arms),
             differences=difference_rows(arms.differences.values()),
             effects=difference_rows(arms.effects.values(), names=list(arms.effects)),
-            matched=MATCHED_CONTROL[outcome.candidate],
+            matched=matched,
             learning=learning_section(
                 of_training,
                 plot=drawn["learning_curves"],

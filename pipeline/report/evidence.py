@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from pipeline.measure.statistics import Interval
 from pipeline.report.filter_plots import draw_filter
 from pipeline.report.filter_section import filter_section
 from pipeline.report.judges_section import Judges, judges_section, read_judges
@@ -22,9 +23,9 @@ from pipeline.report.minority_plots import draw_minority
 from pipeline.report.minority_results import read_minority
 from pipeline.report.minority_section import minority_section
 from pipeline.report.results import Manifest, read_json
-from pipeline.report.sweep_plots import draw_sweep
+from pipeline.report.sweep_plots import draw_headroom, draw_sweep
 from pipeline.report.sweep_results import Sweep, read_sweep
-from pipeline.report.sweep_section import sweep_section
+from pipeline.report.sweep_section import headroom_sentence, sweep_section
 from pipeline.report.table import read_rows
 
 
@@ -86,12 +87,18 @@ class Setting(NamedTuple):
         split: The split's manifest.
         plots: Folder to draw into.
         judging: seed, resamples, confidence and min_detectable, as of `compare_predictions`.
+        candidate: The GAN's arm.
+        matched: The control that lacks only its synthetic images.
+        gain: Macro-F1 on test of the first minus the second.
     """
 
     classes: Sequence[str]
     split: Manifest
     plots: Path
     judging: Mapping[str, Any]
+    candidate: str
+    matched: str
+    gain: Interval
 
 
 def _recipe(sources: Sources, setting: Setting) -> Finding | None:
@@ -100,7 +107,14 @@ def _recipe(sources: Sources, setting: Setting) -> Finding | None:
     sweep = read_sweep(sources.sweep, classes=setting.classes, manifest=setting.split, **setting.judging)
     picture = setting.plots / "sweep.png"
     draw_sweep(picture, sweep.choice, sweep.test, confidence=sweep.confidence)
-    return Finding(sweep_section(sweep, picture), [sweep.recommendation.sentence], sweep.metrics, sweep)
+    photos, sentences = None, []
+    if sweep.headroom is not None:
+        photos = setting.plots / "photos.png"
+        draw_headroom(photos, sweep.headroom.photos, sweep.headroom.macro_f1)
+        of_arms = {"candidate": setting.candidate, "matched": setting.matched, "gain": setting.gain}
+        sentences.append(headroom_sentence(sweep.headroom, **of_arms))
+    section = sweep_section(sweep, picture, photos, *sentences)
+    return Finding(section, [sweep.recommendation.sentence, *sentences], sweep.metrics, sweep)
 
 
 def _judges(sources: Sources, setting: Setting) -> Finding | None:

@@ -1,8 +1,8 @@
-"""The picture of the sweep: macro-F1 on val over the ratio, and beside it what test says of the chosen one."""
+"""The sweep's pictures: macro-F1 over the ratio, and what test says of the chosen one; over the number of photos."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.measure.statistics import Interval
-from pipeline.report.plots import ARM_COLORS, INK, MUTED, STYLE
+from pipeline.report.plots import ARM_COLORS, INK, MUTED, STYLE, _save
 
 SYNTHETIC = ARM_COLORS["synthetic_classic"]
 
@@ -63,6 +63,28 @@ def draw_sweep(
         on_test.set_xlim(-0.6, len(test) - 0.4)
         on_test.grid(axis="x", visible=False)
         on_val.yaxis.set_major_locator(MaxNLocator(5))
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fig.savefig(path, metadata={"Software": None})  # or matplotlib's version would be in the bytes
+        _save(fig, path)
+
+
+def draw_headroom(path: str | Path, photos: Sequence[int], macro_f1: Sequence[Interval]) -> None:
+    """Macro-F1 on test over the number of train photos.
+
+    Args:
+        path: PNG to write.
+        photos: Ascending.
+        macro_f1: Of each number.
+    """
+    with matplotlib.rc_context(STYLE):
+        fig = Figure(figsize=(6.2, 2.8), layout="constrained")
+        ax = fig.subplots()
+        color = ARM_COLORS["classic"]
+        ax.vlines(photos, [of.lower for of in macro_f1], [of.upper for of in macro_f1], color=color, linewidth=2.2,
+                  alpha=0.75)  # fmt: skip
+        ax.plot(photos, [of.mean for of in macro_f1], "-o", color=color, linewidth=1.2, markersize=7,
+                markeredgecolor="white")  # fmt: skip
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(photos, [str(count) for count in photos])
+        ax.minorticks_off()
+        ax.set_xlabel("photos in train")
+        ax.set_title("Macro-F1 on test")
+        _save(fig, path)

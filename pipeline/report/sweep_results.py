@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,27 @@ from pipeline.report.results import (
 )
 
 
+class Headroom(NamedTuple):
+    """What more photos gave, by the recipe of ratio 0.
+
+    Attributes:
+        photos: Number of train photos, ascending.
+        macro_f1: On test, of each number.
+        doubling: Gain of all photos over the largest share, for a doubling; its interval too.
+    """
+
+    photos: list[int]
+    macro_f1: list[Interval]
+    doubling: Interval
+
+    def worth(self, gain: Interval) -> str:
+        """A gain in photos, in words; nothing where a doubling gained nothing for sure."""
+        if self.doubling.lower <= 0:
+            return "That more photos would gain is itself not certain here."
+        fewest, most = ((2 ** (end / self.doubling.mean) - 1) * self.photos[-1] for end in (gain.lower, gain.upper))
+        return f"That is worth between {fewest:+.0f} and {most:+.0f} photos."
+
+
 class Sweep(NamedTuple):
     """The sweep in full.
 
@@ -28,6 +50,7 @@ class Sweep(NamedTuple):
         difference: Macro-F1 on test of the chosen ratio minus that of 0; None where 0 was chosen.
         recommendation: What follows from both.
         mixture: The recommended one; None: no synthetic images are recommended.
+        headroom: Of more photos; None: nobody was trained on fewer.
         seeds: Training seeds.
         steps: Optimiser steps of every training.
         n_val: Val images.
@@ -41,6 +64,7 @@ class Sweep(NamedTuple):
     difference: Interval | None
     recommendation: Recommendation
     mixture: Mixture | None
+    headroom: Headroom | None
     seeds: tuple[int, ...]
     steps: int
     n_val: int
@@ -58,6 +82,10 @@ class Sweep(NamedTuple):
         if self.difference is not None:
             ends = {"": "mean", "_lower": "lower", "_upper": "upper"}
             found |= {f"sweep/macro_f1_minus_0{end}": getattr(self.difference, key) for end, key in ends.items()}
+        if self.headroom is not None:
+            for photos, of in zip(self.headroom.photos, self.headroom.macro_f1, strict=True):
+                ends = {"": of.mean, "_lower": of.lower, "_upper": of.upper}
+                found |= {f"sweep/photos_{photos}/macro_f1{end}": value for end, value in ends.items()}
         return {key: round(float(value), 6) + 0.0 for key, value in found.items()}
 
 
@@ -93,10 +121,12 @@ def read_sweep(
     ratios = [f"{ratio:g}" for ratio in choice["ratios"]]
     chosen = f"{choice['chosen']:g}"
     on_test = [ratio for ratio, own in predictions.items() if "test" in own.splits]
-    if list(predictions) != ratios or set(on_test) != {"0", chosen}:
+    fewer = [name for name in choice.get("photos", {}) if name != "0"]
+    if list(predictions) != [*ratios, *fewer] or set(on_test) != {"0", chosen, *fewer}:
         raise InputError(
-            f"{path}: expected val predictions of the ratios {', '.join(ratios)} and test predictions of 0 and the "
-            f"chosen {chosen} alone, found {', '.join(predictions)} on val and {', '.join(on_test)} on test; run "
+            f"{path}: expected val predictions of {', '.join([*ratios, *fewer])} and test predictions of "
+            f"{', '.join(['0', *fewer])} and the chosen {chosen} alone, found "
+            f"{', '.join(predictions)} on val and {', '.join(on_test)} on test; run "
             "`dvc repro --force sweep_mixture`."
         )
     for own in predictions.values():
@@ -111,7 +141,7 @@ def read_sweep(
         classes=classes,
         seeds={ratio: predictions[ratio].seeds for ratio in test},
         groups=groups,
-        references=("0",),
+        references=("0", *fewer[-1:]),
         resamples=resamples,
         confidence=confidence,
         seed=seed,
@@ -124,12 +154,22 @@ def read_sweep(
     if advised.ratio > 0:
         shares = own.metrics["balanced_accuracy"], own.differences["0"]["balanced_accuracy"]
         mixture = Mixture(advised.ratio, *shares)
+    headroom = None
+    if fewer:
+        photos = [choice["photos"][name] for name in (*fewer, "0")]
+        doublings = math.log2(photos[-1] / photos[-2])
+        rise = compared["0"].differences[fewer[-1]]["macro_f1"]
+        per_doubling = rise._replace(
+            **{end: getattr(rise, end) / doublings for end in ("mean", "lower", "upper", "standard_error")}
+        )
+        headroom = Headroom(photos, [compared[name].metrics["macro_f1"] for name in (*fewer, "0")], per_doubling)
     return Sweep(
         choice,
-        {ratio: of.metrics["macro_f1"] for ratio, of in compared.items()},
+        {ratio: compared[ratio].metrics["macro_f1"] for ratio in dict.fromkeys(("0", chosen))},
         difference,
         advised,
         mixture,
+        headroom,
         predictions["0"].seeds,
         read_steps(folder / "metrics.json"),
         len(predictions["0"].splits["val"].labels),

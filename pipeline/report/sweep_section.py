@@ -6,8 +6,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from pipeline.measure.statistics import Interval
 from pipeline.report.html import fill, inline
-from pipeline.report.sweep_results import Sweep
+from pipeline.report.sweep_results import Headroom, Sweep
 
 SECTION = """<section>
 <h2>How many synthetic images?</h2>
@@ -40,6 +41,11 @@ synthetic images; there was no mixture to confirm.{% endif %}</figcaption></figu
 }} interval {{ "%+.3f" | format(sweep.difference.lower + 0.0) }} to
 {{ "%+.3f" | format(sweep.difference.upper + 0.0) }}). It counts as confirmed only if the whole interval lies above
 zero.</p>{% endif %}
+{% if headroom %}<h3>What are more photos worth?</h3>
+<p>{{ headroom | code }}</p>
+<figure class="plot"><div><img src="{{ photos }}" alt="Macro-F1 on test over the number of train photos"></div>
+<figcaption>The recipe of <code>{{ sweep.choice.control }}</code> on a part of train's photos, those of one leaf
+together; {{ percent(sweep.confidence) }} intervals. Nothing was chosen by it.</figcaption></figure>{% endif %}
 <ul class="note">
 <li>The rule of choice: {{ sweep.choice.rule }}. So a tie, and a lead that noise would give as well, go to fewer
 synthetic images. “Behind the best” stands above the range of one standard error.</li>
@@ -52,21 +58,47 @@ longer.</li>
 """
 
 
-def sweep_section(sweep: Sweep, picture: str | Path) -> Markup:
+def sweep_section(sweep: Sweep, picture: str | Path, photos: str | Path | None = None, headroom: str = "") -> Markup:
     """The section's HTML.
 
     Args:
         sweep: From `sweep_results.read_sweep`.
         picture: PNG of `sweep_plots.draw_sweep`.
+        photos: PNG of `sweep_plots.draw_headroom`; None where nobody was trained on fewer.
+        headroom: Of `headroom_sentence`.
     """
     return fill(
         SECTION,
         sweep=sweep,
         picture=inline(picture),
+        headroom=headroom,
+        photos=inline(photos) if photos else "",
         chosen=f"{sweep.choice['chosen']:g}",
         rows=[_row(sweep, float(ratio)) for ratio in sweep.choice["ratios"]],
         percent=lambda share: f"{share:.0%}",
     )
+
+
+def headroom_sentence(of: Headroom, *, candidate: str, matched: str, gain: Interval) -> str:
+    """What more photos gave, and what synthetic images gave in their measure; `x` is code.
+
+    Args:
+        of: Of the sweep.
+        candidate: The GAN's arm.
+        matched: The control that lacks only its synthetic images.
+        gain: Macro-F1 on test of the first minus the second.
+    """
+    rise = of.doubling
+    return (
+        f"From {of.photos[0]} photos to {of.photos[-1]} macro-F1 on test went from {of.macro_f1[0].mean:.3f} to "
+        f"{of.macro_f1[-1].mean:.3f}; a doubling, by the last step, gains {_span(rise)}. `{candidate}` gained "
+        f"{_span(gain)} on `{matched}`. {of.worth(gain)}"
+    )
+
+
+def _span(value: Interval) -> str:
+    mean, lower, upper = (f"{round(end, 3) + 0.0:+.3f}" for end in value[:3])
+    return f"{mean} ({lower} to {upper})"
 
 
 def _row(sweep: Sweep, ratio: float) -> dict[str, object]:
