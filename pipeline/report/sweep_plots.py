@@ -75,7 +75,7 @@ def draw_headroom(path: str | Path, photos: Sequence[int], macro_f1: Sequence[In
         macro_f1: Of each number.
     """
     with matplotlib.rc_context(STYLE):
-        fig = Figure(figsize=(6.2, 2.8), layout="constrained")
+        fig = Figure(figsize=(9.2, 2.8), layout="constrained")
         ax = fig.subplots()
         color = ARM_COLORS["classic"]
         ax.vlines(photos, [of.lower for of in macro_f1], [of.upper for of in macro_f1], color=color, linewidth=2.2,

@@ -21,7 +21,7 @@ synthetic images the simplest that val cannot tell from the best ({% for arm, f1
 {{- arm }} {{ "%.3f" | format(f1) }}{{ ", " if not loop.last }}{% endfor %}).
 The {{ sweep.n_val }} val images chose the ratio; the {{ sweep.n_test }} test images ({{ sweep.test_groups }} groups)
 were then shown to
-{{ "the chosen ratio and to 0," if sweep.difference else "the chosen ratio, 0," }} and to no other.</p>
+{{ "the chosen ratio and to 0," if sweep.difference else "the chosen ratio, 0," }} and to no other ratio.</p>
 <figure class="plot"><div><img src="{{ picture }}"
 alt="Macro-F1 on val over the ratio of synthetic to real images, and on test for the chosen ratio and 0"></div>
 <figcaption>Left: faint dots are training seeds, which shows how far chance alone moves the figure. Right:
