@@ -285,6 +285,38 @@ def test_what_to_do_stands_first_everywhere_and_follows_from_the_figures(world):
     assert " ".join(summary(world["out_dir"]).split()).startswith(plain)
 
 
+def known_on_val(folder: Path) -> None:
+    """Every val image right, so that val tells no arm from another."""
+    with open(folder / "predictions.csv", newline="") as f:
+        header, *rows = csv.reader(f)
+    for row in rows:
+        if row[1] == "val":
+            row[4:] = [str(int(name == f"p/{row[3]}")) for name in header[4:]]
+    write_csv(folder / "predictions.csv", [header, *rows])
+
+
+@pytest.mark.parametrize(
+    ("strengths", "advised"),
+    [
+        ({}, "as they are"),  # nothing is sure: the simplest
+        ({"classic": 6.0}, "turned and recoloured a little"),  # a control that is surely ahead on test
+        # the candidate surely exceeds `real` and `balanced`, but not surely `classic`, which it has to thank
+        ({"real": 1.0, "balanced": 1.0, "classic": 1.2, "synthetic_classic": 1.9},
+         "turned and recoloured a little"),
+    ],
+)  # fmt: skip
+def test_where_test_is_sure_it_overrules_val(world, strengths, advised):
+    for name in ("synthetic", "synthetic_only"):
+        del world["classifier_dirs"][name]
+    arms = dict.fromkeys(world["classifier_dirs"], 1.5) | strengths
+    for i, (arm, strength) in enumerate(arms.items()):
+        write_arm(world["classifier_dirs"][arm], strength, i)
+        known_on_val(world["classifier_dirs"][arm])
+    compare_predictions(**world)
+    plain = (world["out_dir"] / "verdict.txt").read_text().splitlines()[0]
+    assert plain.startswith(f"Use the photos{' ' if advised == 'as they are' else ', '}{advised}"), plain
+
+
 @pytest.mark.parametrize(("strength", "is_advised"), [(5.0, True), (1.6, False)])
 def test_a_second_judge_that_surely_tells_more_is_what_is_advised(world, tmp_path, strength, is_advised):
     rows = [["method", "seed", "split", "file", "label", *(f"p/{c}" for c in CLASSES)]]

@@ -223,7 +223,7 @@ def test_verdicts_on_classes_are_seldom_false_where_three_trainings_differ_much(
 
 @pytest.mark.parametrize("ahead", ["real_ahead_0.8", "real_ahead_1.2"])
 def test_what_balancing_costs_is_not_the_synthetic_images_fault(ahead):
-    """With `real` among the controls that can convict, "hurts" was said in 32 and 45% of such experiments."""
+    """With `real` among the controls that can convict, "hurts" is said in nearly half of such experiments."""
     assert false_verdicts(Setting(150, "balanced", 3, 1, "small"), 100, 200, CONTROLS[ahead])["hurts"] <= 0.06
 
 

@@ -369,10 +369,10 @@ def _control(arms: _Experiment, outcome: Outcome, split: Manifest, classes: list
         groups=[split.groups["val"][image] for image in val.images],
     )
     control, evidence = chosen.chosen, outcome.overall.evidence
-    ahead = {arm: arms.differences[arm, control] for arm in learned if arm != control}
-    surely = {arm: d.macro_f1.mean for arm, d in ahead.items() if d.p_holm < 1 - evidence.confidence}
-    if surely and max(surely.values()) > 0:
-        return max(surely, key=lambda arm: surely[arm]), []
+    others = {arm: arms.differences[arm, control] for arm in learned if (arm, control) in arms.differences}
+    ahead = [arm for arm, d in others.items() if d.macro_f1.mean > 0 and d.p_holm < 1 - evidence.confidence]
+    if ahead:
+        return max(ahead, key=lambda arm: others[arm].macro_f1.mean), []
     lead = evidence.differences.get(control)
     if outcome.overall.verdict not in ("helps", "not_trained") and lead and lead.lower > 0:
         return evidence.least_certain, []
