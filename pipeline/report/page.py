@@ -18,7 +18,7 @@ from pipeline.report.html import fill, inline
 from pipeline.report.plots import arm_color, arm_marker
 from pipeline.report.sgan_section import sgan_section
 from pipeline.report.statistics_section import statistics_section, verdict_rules
-from pipeline.report.template import ARMS, CONFUSION, LEAVES, METHOD, PAGE, PLOT, STYLE
+from pipeline.report.template import ARMS, CLASSES, CONFUSION, LEAVES, METHOD, PAGE, PLOT, STYLE
 
 
 class Contents(NamedTuple):
@@ -149,6 +149,7 @@ def render(contents: Contents) -> str:
     topics = defaultdict(Markup, contents.sections)
     sections = [
         fill(PLOT + ARMS, **values),
+        fill(PLOT + CLASSES, **values),
         topics["recipe"],
         topics["judges"],
         how_sure,

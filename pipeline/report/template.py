@@ -105,6 +105,8 @@ photographed. They show that the pipeline works; they say nothing about real lea
 <figure class="plot"><div><img src="{{ overview }}" alt="Photos, synthetic leaves and the photo nearest to each, by \
 class; beside them the arms that the verdict is about, with intervals"></div></figure>
 {% endif %}
+{% if numbered %}<p class="note">In all pictures of this page {% for name, label in numbered.items() %}{{ label }} is
+{{ name }}{{ ", " if not loop.last }}{% endfor %}: their font lacks these letters.</p>{% endif %}
 <div class="two">
 <div><h3>What to do next</h3><ul>{% for line in c.next_steps %}<li>{{ line | code }}</li>{% endfor %}</ul></div>
 <div><h3>What is weak about this run</h3><ul>{% for line in c.weak_points %}<li>{{ line | code }}</li>{% endfor %}
@@ -165,12 +167,13 @@ the same control (Holm).") }}
 <h3>What each arm is trained on</h3>
 <div class="scroll"><table><tbody>{% for name, words in c.recipes.items() %}<tr><td>{{ name }}</td>
 <td class="text">{{ words }}</td></tr>{% endfor %}</tbody></table></div>
-<h3>F1 of each class</h3>
-{% if numbered %}<p class="note">In all pictures of this page {% for name, label in numbered.items() %}{{ label }} is
-{{ name }}{{ ", " if not loop.last }}{% endfor %}: their font lacks these letters.</p>{% endif %}
+</section>
+"""
+
+CLASSES = """<section>
+<h2>F1 of each class</h2>
 {{ plot("classes", "F1 of each class for every arm") }}
 </section>
-
 """
 
 LEAVES = """{% if pictures %}
