@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.measure.statistics import Interval
+from pipeline.measure.verdict import MIN_UNITS
 from pipeline.params import Params
 
 TABLE = "bench/results/usefulness.csv"
@@ -86,6 +87,12 @@ def what_can_show(root: Path, class_counts: Mapping[str, int], params: Params) -
     counts = {name: max(round(count * share), 1) for name, count in class_counts.items()}
     rarest = min(counts, key=lambda name: counts[name])
     confidence = params.compare.confidence
+    total = sum(counts.values())
+    if total < MIN_UNITS:
+        return (
+            f"About {total} photos will test, and of fewer than {MIN_UNITS} nothing is told, whatever comes out: add "
+            "photos, or raise `split.test_share`."
+        )
 
     def shown(times: float = 1, seeds: int = seeds) -> float:
         return detectable([times * n for n in counts.values()], seeds, confidence=confidence)
@@ -96,10 +103,10 @@ def what_can_show(root: Path, class_counts: Mapping[str, int], params: Params) -
     }
     best = min(words, key=lambda word: words[word])
     found = (
-        f"About {sum(counts.values())} photos will test ({counts[rarest]} of {rarest}), fewer where several show one "
-        f"leaf: with {seeds} seeds a difference of {_plain(shown())} macro-F1 would show in four of five such runs, if "
-        f"two recipes answer {100 * DISAGREEMENT:g} of 100 leaves differently. {best[0].upper()}{best[1:]} would show "
-        f"{_plain(words[best])}."
+        f"About {total} photos will test ({counts[rarest]} of {rarest}), fewer where several show one leaf: with "
+        f"{seeds} seed{'s' if seeds > 1 else ''} a difference of {_plain(shown())} macro-F1 would show in four of five "
+        f"such runs, if two recipes answer {100 * DISAGREEMENT:g} of 100 leaves differently. "
+        f"{best[0].upper()}{best[1:]} would show {_plain(words[best])}."
     )
     luck = _luck(_table(root))
     if luck is None:
@@ -124,7 +131,7 @@ def _luck(pairs: Mapping[int, Mapping[str, list[_Pair]]]) -> float | None:
 
 
 def _plain(value: float) -> str:
-    return f"{value:.3f}".replace("0.", ".", 1)
+    return f"{value:.3f}".removeprefix("0")
 
 
 def _table(root: Path) -> dict[int, dict[str, list[_Pair]]]:

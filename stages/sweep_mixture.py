@@ -44,6 +44,7 @@ def run(stage: Stage) -> None:
         f"{PHOTOS}{share:g}": share_of_groups(train, leaves, share, seed=stage.params.split.seed)
         for share in sorted(stage.section["photo_shares"])
     }
+    fewer = {name: of for name, of in fewer.items() if len(of.labels) < len(train.labels)}  # few leaves: all of them
     trained = train_on_each(
         itertools.chain(mixtures(train, synthetic, ratios), fewer.items()),
         val,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pipeline.report.comparisons import comparison_sentence, number_of_comparison
 
 HEAD = "file,split,class,group,source,sha256\n"
@@ -27,3 +29,12 @@ def test_another_test_split_starts_anew_whatever_train_holds(tmp_path):
 def test_the_first_needs_no_word_and_a_later_one_has_its_number():
     assert comparison_sentence(1) == ""
     assert "comparison no. 7 on these test photos" in comparison_sentence(7)
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\xff\xfe\x00", b"", None])
+def test_a_damaged_ledger_is_counted_anew_and_one_that_cannot_be_written_stops_nothing(tmp_path, content):
+    (tmp_path / "state").mkdir()
+    place = tmp_path / "state" / "ledger.csv"
+    place.mkdir() if content is None else place.write_bytes(content)
+    assert asked(tmp_path, "x") == 1
+    assert asked(tmp_path, "y") == (1 if content is None else 2)

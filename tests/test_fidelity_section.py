@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.measure.fidelity import fidelity_report
 from pipeline.measure.label_scores import classification_accuracy_score, label_agreement
-from pipeline.report.fidelity_section import fidelity_section
+from pipeline.report.fidelity_section import alarms, fidelity_section
 
 CLASSES = ["healthy", "rust", "rare"]
 
@@ -106,3 +106,12 @@ def test_whether_they_can_be_told_stands_first_by_class(fidelity):
     assert re.findall(r"<td.*?>(.*?)</td>", body) == ["all classes", "91%", "88 to 94%", "rust", "60%", "50 to 69%"]
     assert html.index("Can they be told") < html.index("Do they carry their class?")
     assert "Can they be told" not in fidelity_section(fidelity, CLASSES)
+
+
+def test_the_gravest_are_handed_to_the_first_screen(fidelity):
+    told = {"c2st_lite0": 0.97, "c2st_lite0_lower": 0.95, "c2st_lite0_upper": 0.98}
+    found = alarms(fidelity | told, CLASSES)
+    assert len(found) == 2 and found[0] == "Synthetic leaves are told from real ones 97 times of 100."
+    assert "of the synthetic images of `rust` are taken for `rust`" in found[1]
+    assert "told" not in alarms(fidelity | told | {"c2st_lite0_lower": 0.6}, CLASSES)[0]
+    assert alarms({}, CLASSES) == []

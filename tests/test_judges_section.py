@@ -68,8 +68,8 @@ def judged(folder: Path, first: dict[str, int], second: dict[str, int | tuple[in
         write(folder / "second" / "predictions.csv", of_second)
         write(folder / "second" / "colours" / "predictions.csv", {"": answers(COLOURS)})
     return read_judges(
-        {arm: folder / "classifier" / arm for arm in first}, folder / "second", kinds=("probe", "scratch"),
-        classes=CLASSES, **{"manifest": MANIFEST, "resamples": 500, "confidence": 0.95, **changes},
+        {arm: folder / "classifier" / arm for arm in first}, changes.pop("second_dir", folder / "second"),
+        kinds=("probe", "scratch"), classes=CLASSES, **{"manifest": MANIFEST, "resamples": 500, "confidence": 0.95, **changes},
     )  # fmt: skip
 
 
@@ -104,13 +104,15 @@ def test_the_sentence_follows_the_two_intervals(tmp_path, first, second, said):
     [
         (SAME | {"real": 4}, SAME | {"balanced": 2},
          "Neither surely tells more of these leaves: macro-F1 0.967 as `balanced` by a network from scratch against "
-         "0.933 as `real` by a frozen pretrained network, of each judge the best on val"),
+         "0.933 as `real` by a frozen pretrained network, each by the simplest recipe that val cannot tell from its"),
         (dict.fromkeys(ARMS, 24), SAME,
          "A network from scratch tells more of these leaves than a frozen pretrained network: macro-F1 0.900 as `real` "
-         "against 0.600 as `real`, of each judge the best on val (second minus first: +0.300 ["),
+         "against 0.600 as `real`, each by the simplest recipe that val cannot tell from its best (second minus "
+         "first: +0.300 ["),
         (SAME, dict.fromkeys(ARMS, 24),
          "A frozen pretrained network tells more of these leaves than a network from scratch: macro-F1 0.900 as `real` "
-         "against 0.600 as `real`, of each judge the best on val (second minus first: -0.300 ["),
+         "against 0.600 as `real`, each by the simplest recipe that val cannot tell from its best (second minus "
+         "first: -0.300 ["),
     ],
 )  # fmt: skip
 def test_which_judge_tells_more_is_said_where_it_is_sure(tmp_path, first, second, said):
@@ -162,10 +164,17 @@ def test_a_judge_that_has_not_learned_has_no_say(tmp_path, monkeypatch):
 
 def test_who_does_not_exceed_colours_alone_is_named(tmp_path):
     judges = judged(tmp_path, SAME | {"real": 24, "balanced": 18}, SAME)
-    assert judges.no_better_than_colours == ["real", "balanced"]
+    assert judges.no_better_than_colours == ["real"]  # as they are asked the same, six leaves more are enough
     assert judges.metrics["second_judge/colours/test/macro_f1"] == pytest.approx(0.6, abs=1e-6)
     row = str(judges_section(judges)).partition("colour histograms</td>")[2].partition("</tr>")[0]
     assert row.count("–") == 4 and "0.600" in row
+
+
+def test_predictions_that_went_missing_are_no_empty_folder(tmp_path):
+    judged(tmp_path, SAME, SAME)
+    (tmp_path / "second" / "predictions.csv").unlink()
+    with pytest.raises(InputError, match=r"predictions\.csv"):
+        judged(tmp_path / "again", SAME, SAME, second_dir=tmp_path / "second")
 
 
 def test_where_nobody_else_was_asked_there_is_no_section(tmp_path):

@@ -51,6 +51,7 @@ def test_the_picture_is_the_same_every_time_and_no_wider_for_many_classes(tmp_pa
 def test_what_is_weak_is_said_and_what_is_not_is_not():
     asked = {
         "untrained": [],
+        "num_seeds": 3,
         "units": {"rust": 40, "scab": 25},
         "never": {"synthetic": []},
         "no_better_than_colours": [],
@@ -58,11 +59,12 @@ def test_what_is_weak_is_said_and_what_is_not_is_not():
     plain = weak_points(**asked, verdict=verdict(0.0, 0.03))
     assert len(plain) == 2 and "One GAN was trained" in plain[0]
     assert f"below {verdict(0.0, 0.03).evidence.detectable:.3f} macro-F1 to `classic`" in plain[1]
-    of = {"untrained": ["Not learned: a."], "units": {"rust": 19, "scab": 25}, "never": {"synthetic": ["rust"]},
-          "no_better_than_colours": ["real"]}  # fmt: skip
+    of = {"num_seeds": 1, "untrained": ["Not learned: a."], "units": {"rust": 19, "scab": 25},
+          "never": {"synthetic": ["rust"]}, "no_better_than_colours": ["real"]}  # fmt: skip
     said = " ".join(weak_points(**of, verdict=verdict(0.0, 0.03)))
     for part in (
         "Not learned: a.",
+        "One training seed",
         "which knows no shapes: `real`.",
         "`synthetic` recognises no test image of `rust`",
         "test images: `rust` (19);",

@@ -132,10 +132,10 @@ def choice_of(chosen: float, best: float, behind: Interval | None = None) -> dic
     ("mean", "half", "units", "ratio", "verdict", "said"),
     [
         (0.05, 0.04, 60, 2.0, "helps", r"2 synthetic images for each real one.*confirmed on test.*\+0\.050 macro-F1"),
-        (0.05, 0.05, 60, 0.0, "no_evidence", r"no synthetic images.*ratio 2 looked better, but .* no evidence"),
-        (0.05, 0.3, 60, 0.0, "too_little_data", r"no synthetic images.*too small to tell.*-0\.250 to \+0\.350"),
-        (0.05, 0.01, 5, 0.0, "too_little_data", r"no synthetic images.*too small to tell"),
-        (-0.05, 0.04, 60, 0.0, "hurts", r"no synthetic images.*says that it hurts.*-0\.050"),
+        (0.05, 0.05, 60, 0.0, "no_evidence", r"No ratio of synthetic .*ratio 2 looked better, but .* no evidence"),
+        (0.05, 0.3, 60, 0.0, "too_little_data", r"No ratio of synthetic .*too small to tell.*-0\.250 to \+0\.350"),
+        (0.05, 0.01, 5, 0.0, "too_little_data", r"No ratio of synthetic .*too small to tell"),
+        (-0.05, 0.04, 60, 0.0, "hurts", r"No ratio of synthetic .*says that it hurts.*-0\.050"),
     ],
 )
 def test_only_what_test_confirms_is_recommended(mean, half, units, ratio, verdict, said):
@@ -143,7 +143,7 @@ def test_only_what_test_confirms_is_recommended(mean, half, units, ratio, verdic
     found = recommend(choice_of(2.0, 2.0), difference, num_units=units)
     assert found.ratio == ratio and found.verdict.verdict == verdict
     assert re.search(said, found.sentence), found.sentence
-    recipe = "train as the arm `real` does, on val the best without them (0.710; `balanced` 0.700, `classic` 0.650)"
+    recipe = "held against the arm `real`, on val the best without them (0.710; `balanced` 0.700, `classic` 0.650)"
     assert recipe in found.sentence
 
 
@@ -158,7 +158,7 @@ def test_the_verdict_is_of_the_confidence_that_is_asked_for(confidence, verdict)
 def test_a_control_that_is_not_the_best_on_val_is_not_called_so():
     choice = choice_of(0.0, 0.0) | {"control": "balanced"}
     assert (
-        "as the arm `balanced` does, on val the simplest that cannot be told from the best"
+        "the arm `balanced`, on val the simplest that cannot be told from the best"
         in recommend(choice, None, num_units=60).sentence
     )
 
@@ -221,7 +221,7 @@ def advised(verdict: str, lower: float, upper: float, **changes) -> str:
          "alike. Too few test photos to tell whether synthetic leaves of one GAN help: between 20 fewer and 31 more "
          "of 100."),
         ("helps", 0.002, 0.06, {"candidate": "filtered_classic", "judge": "", "is_rendered_sample": True},
-         "On drawn leaves, not photographs: Train on the photos and those synthetic leaves that passed the filter, "
+         "On drawn leaves, not photographs: train on the photos and those synthetic leaves that the filter kept, "
          "turned and recoloured a little: 70 of 100 right, classes counted alike. Synthetic leaves of one GAN helped: "
          "up to 6 more of 100."),
     ],
@@ -261,7 +261,7 @@ def test_recipes_alike_and_classes_never_recognised_are_said():
 
 def test_what_has_not_learned_is_no_advice():
     said = advised("not_trained", -0.03, 0.02, has_learned=False)
-    assert said == "No advice yet: with synthetic leaves or without, the classifiers have hardly learned."
+    assert said == "No advice yet: the classifiers of real leaves have hardly learned."
     said = advised("not_trained", -0.03, 0.02)
     assert "71 of 100 right" in said and said.endswith(
         "Of synthetic leaves nothing can be said, for the classifiers have hardly learned."

@@ -112,7 +112,7 @@ def test_the_section_says_the_recommendation_first_and_every_ratio(tmp_path, con
     draw_sweep(tmp_path / "a.png", sweep.choice, sweep.test)
     html = str(sweep_section(sweep, tmp_path / "a.png"))
     first = html.index("<p>")
-    assert "Recommended for this data set: 1 synthetic image for each real one" in html[first : first + 200]
+    assert "Recommended of the ratios: 1 synthetic image for each real one" in html[first : first + 200]
     cells = re.findall(r"<tr[^>]*>\s*<td>([^<]*)</td>", html)
     assert cells == ["0", "0.5", "1 (chosen)"]
     assert html.count("not asked") == 1
@@ -309,6 +309,20 @@ def test_a_third_of_the_photos_is_told_by_doublings_and_no_worth_without_a_sure_
     assert of.doubling.mean == pytest.approx((of.macro_f1[1].mean - of.macro_f1[0].mean) / 2)  # two doublings
     open_ = of._replace(doubling=of.doubling._replace(lower=-0.01))
     assert open_.worth(Interval(0.1, 0, 0.2, 43, 3)) == "That more photos would gain is itself not certain here."
+
+
+def test_photos_too_far_apart_are_no_measure(tmp_path):
+    make_sweep(tmp_path / "sweep", {0.0: 0.95, 1.0: 0.95})
+    fewer_photos(tmp_path / "sweep", {"photos_0.05": 0.4})
+    of = read_sweep(tmp_path / "sweep", classes=CLASSES, manifest=MANIFEST, **RESAMPLING).headroom
+    assert of.doubling.lower > 0 and "too far apart" in of.worth(Interval(0.1, 0, 0.2, 43, 3))
+
+
+@pytest.mark.parametrize("choice", ["{}", '{"photos": null}'])
+def test_a_choice_that_lacks_its_keys_is_one_sentence(tmp_path, confirmed, choice):
+    (tmp_path / "sweep/choice.json").write_text(choice)
+    with pytest.raises(InputError, match=r"choice\.json: expected the keys behind_best, best, chosen"):
+        read_sweep(tmp_path / "sweep", classes=CLASSES, manifest=MANIFEST, **RESAMPLING)
 
 
 def test_names_are_escaped(tmp_path):

@@ -74,3 +74,8 @@ def test_blurred_leaves_are_told_by_what_sees_texture():
 
 def test_the_same_every_time():
     assert asked(drawn(0), drawn(1), seed=5) == asked(drawn(0), drawn(1), seed=5)
+
+
+@pytest.mark.parametrize(("counts", "has_figure"), [((4, 4), False), ((3, 3), False), ((5, 4), True), ((12, 4), True)])
+def test_classes_too_small_for_the_folds_have_no_figure_and_no_crash(counts, has_figure):
+    assert ("c2st_lite0" in asked(drawn(0, counts=counts), drawn(1, counts=(50, 50)))) == has_figure

@@ -91,3 +91,8 @@ def test_the_gans_own_luck_is_that_between_gans_of_one_split(root):
     rows = ["tea,10,0,1,probe,classic,0.60,", "tea,10,0,1,probe,classic + synthetic,0.61,8"]  # +.01, the other's -.05
     (root / TABLE).write_text(HEAD + "\n".join([*ROWS, *rows]) + "\n")
     assert "differed by .042 from GAN to GAN" in what_can_show(root, {"a": 50, "b": 50}, PARAMS)
+
+
+def test_a_set_whose_test_photos_decide_nothing_is_told_so():
+    said = what_can_show(HERE, {"a": 6, "b": 6}, PARAMS)
+    assert "About 4 photos will test, and of fewer than 6 nothing is told" in said and "would show" not in said

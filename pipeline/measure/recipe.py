@@ -85,8 +85,8 @@ def recommend(
     others = ", ".join(f"`{arm}` {f1:.3f}" for arm, f1 in controls.items() if arm != control)
     is_best = control == max(controls, key=controls.get)
     standing = "the best" if is_best else "the simplest that cannot be told from the best"
-    recipe = f"train as the arm `{control}` does, on val {standing} without them ({controls[control]:.3f}; {others})"
-    none = f"Recommended for this data set: no synthetic images; {recipe}."
+    recipe = f"held against the arm `{control}`, on val {standing} without them ({controls[control]:.3f}; {others})"
+    none = f"No ratio of synthetic to real images is recommended, {recipe}."
     if chosen == NONE:
         if best == NONE:
             return Recommendation(
@@ -104,7 +104,7 @@ def recommend(
     limits = {"min_detectable": min_detectable, "num_units": num_units, "confidence": confidence}
     verdict = decide({"0": difference}, matched="0", **limits)
     gap = (
-        f"{_signed(difference.mean)} macro-F1 ({confidence:.0%} interval {_signed(difference.lower)} to "
+        f"{_signed(difference.mean)} macro-F1 ({100 * confidence:.4g}% interval {_signed(difference.lower)} to "
         f"{_signed(difference.upper)}; {difference.n_test} test images, {difference.n_seeds} "
         f"seed{'' if difference.n_seeds == 1 else 's'})"
     )
@@ -112,8 +112,8 @@ def recommend(
         return Recommendation(
             chosen,
             verdict,
-            f"Recommended for this data set: {chosen:g} synthetic image{'' if chosen == 1 else 's'} for each real one "
-            f"in every class; {recipe}. Chosen on val, and confirmed on test against the same recipe without synthetic "
+            f"Recommended of the ratios: {chosen:g} synthetic image{'' if chosen == 1 else 's'} for each real one in "
+            f"every class, {recipe}. Chosen on val, and confirmed on test against the same recipe without synthetic "
             f"images: {gap}.",
         )
     found = {
@@ -185,8 +185,8 @@ def advise(
     """
     where = "On drawn leaves, not photographs: " if is_rendered_sample else ""
     if not has_learned:
-        return f"{where}No advice yet: with synthetic leaves or without, the classifiers have hardly learned."
-    leaves = "those synthetic leaves that passed the filter" if "filtered" in candidate else "the synthetic leaves"
+        return f"{where}No advice yet: the classifiers of real leaves have hardly learned."
+    leaves = "those synthetic leaves that the filter kept" if "filtered" in candidate else "the synthetic leaves"
     if mixture is not None:
         leaves = f"{mixture.ratio:g} synthetic {'leaf' if mixture.ratio == 1 else 'leaves'} for each of them"
         text, share, found = ADD[control], mixture.right.mean, _found("helps", mixture.gain)
@@ -205,6 +205,7 @@ def advise(
     elif verdict != "helps" and alike:
         found += f" On val, {_listed([ALIKE[arm] for arm in alike], 'or')} cannot be told from that."
     do = text.format(leaves=leaves, judge=WITH_JUDGE.get(judge, "")).rstrip(",")
+    do = do[0].lower() + do[1:] if where else do
     return f"{where}{do}: {round(100 * share)} of 100 right, classes counted alike. {found}"
 
 

@@ -71,7 +71,8 @@ def told_apart(
     for suffix, own in parts.items():
         together = [groups[i] for i in own]
         leaves = {group for group, is_synthetic in zip(together, side[own], strict=True) if not is_synthetic}
-        if len(own) < 2 * MIN_VAL_IMAGES or len(leaves) < FOLDS:
+        most = np.bincount(2 * of_class[own] + side[own], minlength=1).max(initial=0)  # of one class on one side
+        if len(own) < 2 * MIN_VAL_IMAGES or min(len(leaves), most) < FOLDS:
             continue
         answers = _out_of_fold(features[own], side[own], of_class[own], together, seed)
         told = compare_arms(

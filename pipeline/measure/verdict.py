@@ -283,11 +283,16 @@ def class_sentence(
         num_test: Test images of this class.
     """
     d = verdict.difference
+    if verdict.verdict == "not_trained":
+        return f"F1 of `{name}`: {LABELS['not_trained']}."
+    other = verdict.control != verdict.evidence.matched and verdict.verdict != "helps" and d.upper < 0
+    aside = f" `{verdict.control}` differs in more than the images." if other else ""
     return (
         f"F1 of `{name}`: {LABELS[verdict.verdict]}: {score.mean:.3f}, {_signed(d.mean)} "
         f"({_percent(verdict.confidence)} interval {_signed(d.lower)} to {_signed(d.upper)}) against "
         f"`{verdict.control}`; recall {shares.recall:.3f} (there {of_control.recall:.3f}), precision "
-        f"{shares.precision:.3f} (there {of_control.precision:.3f}); {_count(num_test, 'test image')} of this class."
+        f"{shares.precision:.3f} (there {of_control.precision:.3f}); {_count(num_test, 'test image')} of this "
+        f"class.{aside}"
     )
 
 

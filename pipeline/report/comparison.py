@@ -46,6 +46,7 @@ from pipeline.report import html, page, plots, statistics_plots
 from pipeline.report.audit_section import Masked
 from pipeline.report.differences import Difference, describe_differences, difference_rows
 from pipeline.report.evidence import Finding, Setting, Sources, gather_evidence
+from pipeline.report.fidelity_section import alarms
 from pipeline.report.learning_section import learning_section, training_sentences
 from pipeline.report.overview import arm_in_words, draw_overview, next_steps, weak_points
 from pipeline.report.results import (
@@ -221,7 +222,12 @@ def compare_predictions(
         _advice(arms, outcome, split, classes, found_beside, sources.judges[0], is_rendered_sample),
         verdict,
         *of_training,
-        *(line for finding in found_beside.values() for line in finding.sentences),
+        *(
+            line
+            for topic, finding in found_beside.items()
+            if not (topic == "recipe" and outcome.overall.verdict == "not_trained")  # of networks that have not learned
+            for line in finding.sentences
+        ),
         *details,
     ]
     metrics = _metrics(arms, budgets, outcome)
@@ -247,6 +253,7 @@ def compare_predictions(
         drawn["overview"] = out_dir / "plots" / "overview.png"
         shown_arms = dict.fromkeys((*REFERENCES, outcome.candidate))
         draw_overview(drawn["overview"], *leaves, {arm: scores[arm] for arm in shown_arms}, confidence=confidence)
+    beside_weak = [line for finding in found_beside.values() for line in finding.weak]
     units = {name: len({g for (c, _), g in split.groups["test"].items() if c == name}) for name in classes}
     train_counts = split.counts("train", classes)
     document = page.render(
@@ -300,7 +307,8 @@ def compare_predictions(
                 train=(recipes or {}).get(outcome.candidate, {}).get("train", "data/arrays/augmented"),
             ),
             weak_points=weak_points(
-                untrained=of_training,
+                untrained=[*of_training, *alarms(found["fidelity"], classes), *beside_weak],
+                num_seeds=len(first.seeds),
                 units=units,
                 never={
                     arm: [name for name, of in arms.by_class[arm].items() if of.recall == 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 COLUMNS = ("test", "results")
@@ -11,6 +12,8 @@ COLUMNS = ("test", "results")
 
 def number_of_comparison(ledger: str | Path, manifest: str | Path, results: str | Path) -> int:
     """Which comparison on this test split this is, from 1; the same results again are no further one.
+
+    What cannot be read or written is counted anew: no result hangs on it.
 
     Args:
         ledger: A csv that is kept on this machine alone; made if absent, and added to.
@@ -22,16 +25,16 @@ def number_of_comparison(ledger: str | Path, manifest: str | Path, results: str 
                         row["split"] == "test")  # fmt: skip
     own = (_digest("\n".join(photos).encode()), _digest(Path(results).read_bytes()))
     ledger, rows = Path(ledger), []
-    if ledger.is_file():
-        with open(ledger, newline="", encoding="utf-8") as f:
-            rows = [(row["test"], row["results"]) for row in csv.DictReader(f) if None not in row.values()]
+    with suppress(OSError, KeyError, ValueError, csv.Error), open(ledger, newline="", encoding="utf-8") as f:
+        rows = [(row["test"], row["results"]) for row in csv.DictReader(f) if None not in row.values()]
     if own not in rows:
         rows.append(own)
-        ledger.parent.mkdir(parents=True, exist_ok=True)
-        partial = ledger.with_suffix(".partial")
-        with open(partial, "w", newline="", encoding="utf-8") as f:
-            csv.writer(f, lineterminator="\n").writerows([COLUMNS, *rows])
-        partial.replace(ledger)
+        with suppress(OSError):
+            ledger.parent.mkdir(parents=True, exist_ok=True)
+            partial = ledger.with_suffix(".partial")
+            with open(partial, "w", newline="", encoding="utf-8") as f:
+                csv.writer(f, lineterminator="\n").writerows([COLUMNS, *rows])
+            partial.replace(ledger)
     return [results for test, results in rows if test == own[0]].index(own[1]) + 1
 
 

@@ -68,6 +68,7 @@ class Finding(NamedTuple):
         section: Its HTML.
         sentences: For the verdict's box and verdict.txt.
         metrics: For metrics.json.
+        weak: For what is weak about the run.
         sweep: Of the topic `recipe`, what was found itself.
         judges: The same of the topic `judges`.
     """
@@ -75,6 +76,7 @@ class Finding(NamedTuple):
     section: Markup
     sentences: Sequence[str] = ()
     metrics: Mapping[str, float] = {}
+    weak: Sequence[str] = ()
     sweep: Sweep | None = None
     judges: Judges | None = None
 
@@ -114,7 +116,7 @@ def _recipe(sources: Sources, setting: Setting) -> Finding | None:
         of_arms = {"candidate": setting.candidate, "matched": setting.matched, "gain": setting.gain}
         sentences.append(headroom_sentence(sweep.headroom, **of_arms))
     section = sweep_section(sweep, picture, photos, *sentences)
-    return Finding(section, [sweep.recommendation.sentence, *sentences], sweep.metrics, sweep)
+    return Finding(section, [sweep.recommendation.sentence, *sentences], sweep.metrics, sweep=sweep)
 
 
 def _judges(sources: Sources, setting: Setting) -> Finding | None:
@@ -145,6 +147,8 @@ def _filtering(sources: Sources, setting: Setting) -> Finding | None:
         return None
     drawn = draw_filter(setting.plots, sources.filter, sources.filtered, setting.classes)
     in_set = read_rows(Path(sources.filtered) / "manifest.csv")
+    stand_in = sum(bool(row.get("rejected_by")) for row in in_set)
+    weak = [f"Of the {len(in_set)} synthetic leaves that the filter kept, {stand_in} it had rejected: they stand in."]
     return Finding(
         filter_section(
             read_rows(Path(sources.filter) / "acceptance.csv"),
@@ -152,7 +156,8 @@ def _filtering(sources: Sources, setting: Setting) -> Finding | None:
             funnel=drawn.get("funnel"),
             examples=drawn.get("examples"),
             filled=Counter(row["class"] for row in in_set if row.get("rejected_by")),
-        )
+        ),
+        weak=weak if 2 * stand_in > len(in_set) else [],
     )
 
 

@@ -20,6 +20,7 @@ EXTRACTOR_WORDS = {
 }
 # Below this share of the floor a figure is worth a warning.
 ALARMING = 0.5
+OBVIOUS = 0.9  # told apart so often, who looks sees what is synthetic
 KID_SHOWN_TIMES = 1000  # as papers do: KID itself has zeros before it has digits
 
 
@@ -103,6 +104,16 @@ def _said(fidelity: Mapping[str, Any], key: str, spec: str, times: float = 1) ->
     value = float(fidelity[key]) * times
     text = format(value, ".0f" if spec.endswith("g") and abs(value) >= 100 else spec)
     return text.removeprefix("-") if not text.strip("-0.%") else text.replace("-", "−", 1)
+
+
+def alarms(fidelity: Mapping[str, Any], classes: Sequence[str], *, most: int = 2) -> list[str]:
+    """What the page's first screen says of these figures: the gravest, no more than so many; `x` is code."""
+    extractors = sorted(m[1] for key in fidelity if (m := re.fullmatch(r"kid_(\w+)_floor", key)))
+    found = _warnings(fidelity, extractors, classes) if fidelity else []
+    told = _told_rows(fidelity, classes)
+    if told and told[0]["name"] not in classes and told[0]["c2st"]["_lower"] > OBVIOUS:
+        found.insert(0, f"Synthetic leaves are told from real ones {100 * told[0]['c2st']['']:.0f} times of 100.")
+    return found[:most]
 
 
 def _told_rows(fidelity: Mapping[str, Any], classes: Sequence[str]) -> list[dict[str, Any]]:

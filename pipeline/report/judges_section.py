@@ -33,9 +33,10 @@ from pipeline.report.results import (
 # kind in params.yaml → as people call it
 JUDGES = {
     "probe": "a frozen pretrained network",
-    "finetune": "a pretrained network, trained on",
+    "finetune": "a finetuned pretrained network",
     "scratch": "a network from scratch",
 }
+COLOURS = "colour histograms"
 SECOND = "second judge"  # its best control beside the arms of the first; no arm's name holds a space
 
 SECTION = """<section>
@@ -45,7 +46,8 @@ SECTION = """<section>
 <div class="scroll"><table>
 <thead><tr><th>macro-F1 on test</th>{% for arm in arms %}<th>{{ arm }}</th>{% endfor %}
 <th>{{ candidate }} − {{ matched }}</th></tr></thead>
-<tbody>{% for row in rows %}<tr><td>{{ row.judge }}<span class="ends">{{ row.seeds }} seeds</span></td>
+<tbody>{% for row in rows %}<tr><td>{{ row.judge }}
+<span class="ends">{{ row.seeds }} seed{{ "s" if row.seeds > 1 }}</span></td>
 {% for arm in arms %}<td>{{ number(row, arm) }}</td>{% endfor %}
 <td>{{ number(row, "difference", True) }}</td></tr>
 {% endfor %}<tr><td>a regression on colour histograms</td>{% for arm in arms %}
@@ -54,7 +56,7 @@ SECTION = """<section>
 <p class="note">The last row knows no shapes: who does not surely exceed it need not be asked. The verdict is that of
 the first judge. The second saw the same images of train, val and test; the arms are those that the verdict is about.
 Of either judge, synthetic images help where the whole interval of the difference to each of the three controls lies
-above zero. {{ "%.0f" | format(100 * confidence) }}% intervals.</p>
+above zero. {{ "%.4g" | format(100 * confidence) }}% intervals.</p>
 </section>
 """
 
@@ -92,7 +94,7 @@ class Asked(NamedTuple):
         """What its intervals say: it must be over every control to help, as for the verdict."""
         if set(self.untrained) - set(self.differences) or self.matched in self.untrained:
             return "untrained"
-        if all(difference.lower > 0 for difference in self.differences.values()):
+        if all(difference.lower > 0 for arm, difference in self.differences.items() if arm not in self.untrained):
             return "help"
         return "hurt" if self.difference.upper < 0 else "open"
 
@@ -106,6 +108,7 @@ class Judges(NamedTuple):
         second: The other.
         leads: Arm of the first → macro-F1 of the second's own control minus that arm's by the first.
         colours: Macro-F1 on test of a regression on colour histograms of the same photos, classes counting alike.
+        above_colours: Arm of the first → its macro-F1 minus that.
         confidence: Of the intervals.
     """
 
@@ -114,6 +117,7 @@ class Judges(NamedTuple):
     second: Asked
     leads: Mapping[str, Interval]
     colours: Interval
+    above_colours: Mapping[str, Interval]
     confidence: float
 
     @property
@@ -133,7 +137,7 @@ class Judges(NamedTuple):
 
     @property
     def lead(self) -> Interval:
-        """Of the second's own control over the first's, each the best of its judge on val."""
+        """Of the second's own control over the first's."""
         return self.leads[self.first.control]
 
     @property
@@ -144,14 +148,16 @@ class Judges(NamedTuple):
     @property
     def no_better_than_colours(self) -> list[str]:
         """The first judge's arms that do not surely exceed what colours alone tell."""
-        return [arm for arm, of in self.first.scores.items() if of.lower <= self.colours.mean]
+        return [arm for arm, lead in self.above_colours.items() if lead.lower <= 0]
 
     def _on_themselves(self) -> str:
         better, other = (self.second, self.first) if self.lead.mean > 0 else (self.first, self.second)
         surely = self.lead.lower > 0 or self.lead.upper < 0
         names = [JUDGES[of.kind] for of in (better, other)]
         own, theirs = (f"{of.scores[of.control].mean:.3f} as `{of.control}`" for of in (better, other))
-        how = f"of each judge the best on val (second minus first: {_signed(self.lead)})"
+        how = (
+            f"each by the simplest recipe that val cannot tell from its best (second minus first: {_signed(self.lead)})"
+        )
         if not surely:
             scores = f"{own} by {names[0]} against {theirs} by {names[1]}"
             return f"Neither surely tells more of these leaves: macro-F1 {scores}, {how}."
@@ -206,8 +212,8 @@ def read_judges(
         InputError: A file is malformed, or holds other arms or images than expected.
     """
     path = Path(second) / "predictions.csv"
-    if not path.is_file():
-        return None
+    if not path.is_file() and not (Path(second).is_dir() and any(Path(second).iterdir())):
+        return None  # an empty folder: nobody else was asked
     of_second = read_predictions(path, classes, by_method=True)
     candidates = [arm for arm in MATCHED_CONTROL if arm in of_second]
     if len(candidates) != 1 or set(of_second) != {*REFERENCES, *candidates}:
@@ -255,10 +261,13 @@ def read_judges(
     leads = {arm: compared.differences[arm]["macro_f1"] for arm in of_first}
     by_colour = read_predictions(Path(second) / "colours" / "predictions.csv", classes)[""]
     check_against_manifest(by_colour, manifest, classes)
-    colours = _compared(
-        {"": by_colour}, manifest, classes, resamples=resamples, confidence=confidence, seed=seed
-    )[""].metrics["macro_f1"]  # fmt: skip
-    return Judges(candidates[0], asked[0], asked[1], leads, colours, confidence)
+    beside_colour = _compared(
+        {**of_first, COLOURS: by_colour}, manifest, classes, resamples=resamples, confidence=confidence, seed=seed,
+        pairs=[(arm, COLOURS) for arm in of_first],
+    )  # fmt: skip
+    colours = beside_colour[COLOURS].metrics["macro_f1"]
+    above = {arm: beside_colour[arm].differences[COLOURS]["macro_f1"] for arm in of_first}
+    return Judges(candidates[0], asked[0], asked[1], leads, colours, above, confidence)
 
 
 def judges_section(judges: Judges) -> Markup:

@@ -21,7 +21,7 @@ FEW = 20  # independent test images of a class, below which its figures are hard
 TRAINED_ON = {
     "data/arrays/train": "photos",
     "data/arrays/augmented": "photos and synthetic leaves",
-    "data/arrays/augmented_filtered": "photos and those synthetic leaves that passed the filter",
+    "data/arrays/augmented_filtered": "photos and those synthetic leaves that the filter kept",
     "data/arrays/synthetic": "synthetic leaves alone",
 }
 HOW = {
@@ -107,13 +107,14 @@ def draw_overview(
         ax.set_yticks(range(len(arms)), arms)
         ax.set_ylim(len(arms) - 0.5, -0.5)
         ax.grid(axis="y", visible=False)
-        ax.set_title(f"macro-F1 on test, {confidence:.0%}", pad=5)
+        ax.set_title(f"macro-F1 on test, {100 * confidence:.4g}%", pad=5)
         _save(fig, path)
 
 
 def weak_points(
     *,
     untrained: Sequence[str],
+    num_seeds: int,
     units: Mapping[str, int],
     never: Mapping[str, Sequence[str]],
     no_better_than_colours: Sequence[str],
@@ -122,7 +123,8 @@ def weak_points(
     """What a careful reader would hold against this run, in sentences; `x` is code.
 
     Args:
-        untrained: Of `learning_section.training_sentences`.
+        untrained: What other parts of the page warn of, those arms first that have not learned.
+        num_seeds: Of the classifiers.
         units: class → independent test images.
         never: arm → classes of which it recognises no test image.
         no_better_than_colours: Arms that do not surely exceed a regression on colour histograms.
@@ -140,6 +142,8 @@ def weak_points(
     few = [f"`{name}` ({number})" for name, number in units.items() if number < FEW]
     if few:
         found.append(f"Few independent test images: {', '.join(few)}; the figures of such a class are hardly known.")
+    if num_seeds == 1:
+        found.append("One training seed: how much trainings differ is in no interval here.")
     found.append(
         "One GAN was trained. Another, of another seed, draws other leaves; how much that moves the figures is in no "
         "interval here."

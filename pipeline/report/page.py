@@ -126,7 +126,7 @@ def render(contents: Contents) -> str:
         "numbered": numbered(contents.classes),
         "color": lambda arm: arm_color(arm, names),
         "marker": arm_marker,
-        "percent": lambda share: f"{share:.0%}",
+        "percent": lambda share: f"{100 * share:.4g}%",
     }
     how_sure = statistics_section(
         candidate=contents.candidate,

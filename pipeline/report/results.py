@@ -131,7 +131,7 @@ def read_predictions(
                 (row["method"] if by_method else "", int(row["seed"]), row["split"]), ([], [], [])
             )
             block[2].append([float(row[c]) for c in columns])
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise InputError(f"{path}, line {line}: expected numbers for the seed and p/…, found {error}.") from None
         block[0].append((label, parts[-1]))
         block[1].append(index[label])

@@ -151,7 +151,8 @@ RULES = """
 groups, give the variance of both; Student's t allows for few seeds and for the few images of a rare class.
 {{ percent(confidence) }} each; where several classes or label budgets get a verdict, wider, so that the risk of any
 false one among them is {{ percent(1 - confidence) }}.</li>
-<li>Rules, in this order. <em>Too little data</em>: fewer than {{ min_units }} independent test images.
+<li>Rules, in this order. <em>Not trained</em>: the arm, or the control that lacks only its synthetic images, has not
+learned (“Did they learn long enough?”). <em>Too little data</em>: fewer than {{ min_units }} independent test images.
 <em>Helps</em>: the interval of macro-F1's difference lies above zero against <code>real</code>,
 <code>balanced</code> and <code>classic</code>, so that balancing or classic augmentation is never counted as the
 GAN's merit. <em>Hurts</em>: it lies below zero against the control that lacks only the synthetic images; what

@@ -19,6 +19,9 @@ from pipeline.report.results import (
     read_steps,
 )
 
+CHOICE = {"best", "behind_best", "chosen", "control", "controls", "ratios", "val_macro_f1"}
+FAR = 4.5  # times as many photos: what a doubling gives at the end is not told by so large a step
+
 
 class Headroom(NamedTuple):
     """What more photos gave, by the recipe of ratio 0.
@@ -35,6 +38,8 @@ class Headroom(NamedTuple):
 
     def worth(self, gain: Interval) -> str:
         """A gain in photos, in words; nothing where a doubling gained nothing for sure."""
+        if self.photos[-1] > FAR * self.photos[-2]:
+            return "The numbers of photos are too far apart to say what a gain is worth in photos."
         if self.doubling.lower <= 0:
             return "That more photos would gain is itself not certain here."
         fewest, most = ((2 ** (end / self.doubling.mean) - 1) * self.photos[-1] for end in (gain.lower, gain.upper))
@@ -116,6 +121,11 @@ def read_sweep(
     """
     folder = Path(folder)
     choice = read_json(folder / "choice.json")
+    if not set(choice) >= CHOICE or not isinstance(choice.get("photos", {}), dict):
+        raise InputError(
+            f"{folder / 'choice.json'}: expected the keys {', '.join(sorted(CHOICE))}, found {', '.join(choice)}; run "
+            "`dvc repro --force sweep_mixture`."
+        )
     path = folder / "predictions.csv"
     predictions = read_predictions(path, classes, by_method=True, may_lack=["test"])
     ratios = [f"{ratio:g}" for ratio in choice["ratios"]]

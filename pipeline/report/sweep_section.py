@@ -75,7 +75,7 @@ def sweep_section(sweep: Sweep, picture: str | Path, photos: str | Path | None =
         photos=inline(photos) if photos else "",
         chosen=f"{sweep.choice['chosen']:g}",
         rows=[_row(sweep, float(ratio)) for ratio in sweep.choice["ratios"]],
-        percent=lambda share: f"{share:.0%}",
+        percent=lambda share: f"{100 * share:.4g}%",
     )
 
 

@@ -145,7 +145,8 @@ ARMS = """<section>
 <h2>All arms</h2>
 <p class="note">The same classifier{% if c.method.steps %}, the same number of optimiser steps{% endif %}, the same
 seeds; what differs is what it was
-trained on. Mean over {{ c.method.seeds | length }} seeds on {{ c.method.n_test }} test images, below it the
+trained on. Mean over {{ c.method.seeds | length }} seed{{ "s" if c.method.seeds | length > 1 }} on
+{{ c.method.n_test }} test images, below it the
 {{ percent(c.method.confidence) }} interval. The highlighted arm was chosen among those with synthetic images by its
 macro-F1 on val.</p>
 <div class="scroll"><table>
