@@ -69,7 +69,8 @@ def judged(folder: Path, first: dict[str, int], second: dict[str, int | tuple[in
         write(folder / "second" / "colours" / "predictions.csv", {"": answers(COLOURS)})
     return read_judges(
         {arm: folder / "classifier" / arm for arm in first}, changes.pop("second_dir", folder / "second"),
-        kinds=("probe", "scratch"), classes=CLASSES, **{"manifest": MANIFEST, "resamples": 500, "confidence": 0.95, **changes},
+        kinds=("probe", "scratch"), classes=CLASSES,
+        **{"manifest": MANIFEST, "resamples": 500, "confidence": 0.95, **changes},
     )  # fmt: skip
 
 
