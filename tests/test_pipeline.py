@@ -175,7 +175,8 @@ def test_other_test_images_change_no_model_threshold_or_synthetic_image(project,
     after = project.outputs()
     changed = {name for name in before if before[name] != after.get(name)}
     arms = _yaml(project.folder / "params.yaml")["arms"]
-    folders = (*(f"classifier/{arm}" for arm in arms), "second_judge", "sgan/2", "sgan/4", "sweep", "minority/4")
+    folders = (*(f"classifier/{arm}" for arm in arms), "second_judge", "second_judge/colours", "sgan/2", "sgan/4",
+               "sweep", "minority/4")  # fmt: skip
     predicted = {f"results/{folder}/predictions.csv" for folder in folders}
     scored = {f"results/{folder}/metrics.json" for folder in folders}
     scored |= {f"results/metrics/{'@'.join(stage)}.json" for stage in predicting}

@@ -272,6 +272,10 @@ def bare(tmp_path_factory) -> Iterator[Project]:
         shutil.copyfile(ROOT / name, project.folder / name)
     project.set_params(SHRUNKEN)
     classes = YAML(typ="safe").load(ROOT / "params.yaml")["classes"]
+    manifest, on_val = (
+        ["file,split,class,group"],
+        ["seed,split,file,label," + ",".join(f"p/{name}" for name in classes)],
+    )
     for k, split in enumerate(("train", "val", "test")):
         labels = np.repeat(np.arange(len(classes)), [8, 6, 5, 4])
         images = np.random.default_rng(k).integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
@@ -279,16 +283,22 @@ def bare(tmp_path_factory) -> Iterator[Project]:
         for home in ("data/arrays", "data/arrays/photos"):
             write_store(project.folder / home / split, images, labels, files, classes)
         for image, label, file in zip(images, labels, files, strict=True):
+            manifest.append(f"{split}/{classes[label]}/{file},{split},{classes[label]},")
+            if split == "val":
+                shares = ",".join(str(int(k == label)) for k in range(len(classes)))
+                on_val.append(f"0,val,{file},{classes[label]},{shares}")
             path = project.folder / "data/split" / split / classes[label] / file
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
     _models(project.folder, classes)
     shutil.copytree(project.folder / "data/arrays/train", project.folder / "data/arrays/augmented")
+    (project.folder / "data/split/manifest.csv").write_text("\n".join(manifest) + "\n")
     # By val the sweep takes a recipe, and the second judge a candidate
     for arm in ("real", "balanced", "classic", "synthetic", "synthetic_classic", "filtered", "filtered_classic"):
         history = project.folder / "results/classifier" / arm / "history.csv"
         history.parent.mkdir(parents=True)
         history.write_text("seed,step,val_macro_f1\n0,4,0.5\n")
+        history.with_name("predictions.csv").write_text("\n".join(on_val) + "\n")
     yield project
     _, left = psutil.wait_procs(Project.started, timeout=PATIENCE)
     for process in left:

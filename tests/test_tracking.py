@@ -50,7 +50,8 @@ def finish(process: subprocess.Popen, code: int = 0) -> str:
 
 
 def journals(root: Path) -> list[Path]:
-    return sorted((root / ".state/mlflow").rglob("*.jsonl"))
+    walked = os.walk(root / ".state/mlflow")  # not a glob, which stumbles over folders that the uploader removes
+    return sorted(Path(at) / name for at, _, names in walked for name in names if name.endswith(".jsonl"))
 
 
 def all_sent(root: Path) -> None:
