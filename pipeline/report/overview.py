@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from pipeline.measure.statistics import Interval
 from pipeline.measure.verdict import Verdict
 from pipeline.report.class_labels import class_labels
-from pipeline.report.plots import STYLE, _interval, _save
+from pipeline.report.plots import STYLE, _interval, _save, strip_of
 
 MOST_CLASSES = 6  # rows of leaves; a row is half an inch
 LEAVES = 3  # of each kind and class
@@ -90,11 +90,7 @@ def draw_overview(
         for column, (title, of) in enumerate(kinds.items()):
             for row, name in enumerate(shown):
                 ax = fig.add_subplot(grid[row, column])
-                side = of[name].shape[1]
-                strip = np.full((side, LEAVES * (side + 1), 3), 255, np.uint8)
-                for k, image in enumerate(of[name]):
-                    strip[:, k * (side + 1) : k * (side + 1) + side] = image
-                ax.imshow(strip, interpolation="nearest", aspect="auto")
+                ax.imshow(strip_of(of[name], LEAVES), interpolation="nearest", aspect="auto")
                 ax.set_axis_off()
                 if row == 0:
                     ax.set_title(title, pad=5)

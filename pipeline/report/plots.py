@@ -287,17 +287,27 @@ def draw_side_by_side(
         for row, name in enumerate(classes):
             for column, (title, images) in enumerate([("real (train)", real[name]), ("synthetic", synthetic[name])]):
                 ax = fig.add_subplot(grid[row, column])
-                side = images.shape[1]
-                strip = np.full((side, columns * (side + 1), 3), 255, np.uint8)
-                for k, image in enumerate(images[:columns]):
-                    strip[:, k * (side + 1) : k * (side + 1) + side] = image
-                ax.imshow(strip, interpolation="nearest", aspect="auto")
+                ax.imshow(strip_of(images, columns), interpolation="nearest", aspect="auto")
                 ax.set_axis_off()
                 if row == 0:
                     ax.set_title(title, pad=5)
                 if column == 0:
                     ax.text(-0.02, 0.5, labels[name], transform=ax.transAxes, ha="right", va="center")
         _save(fig, path)
+
+
+def strip_of(images: np.ndarray, columns: int) -> np.ndarray:
+    """The first images side by side, white between and where there are fewer: (H, columns (H + 1), 3) uint8.
+
+    Args:
+        images: (N, H, H, 3) uint8.
+        columns: Places.
+    """
+    side = images.shape[1]
+    strip = np.full((side, columns * (side + 1), 3), 255, np.uint8)
+    for k, image in enumerate(images[:columns]):
+        strip[:, k * (side + 1) : k * (side + 1) + side] = image
+    return strip
 
 
 def _interval(ax, value: Interval, y: float, arm: str, arms: Sequence[str], label: str | None = None, bar: bool = True):
