@@ -307,6 +307,7 @@ def draw(path: Path, scores: Mapping[tuple[str, int, str, str], Scores]) -> None
 
     looks = {"probe": ("#0072b2", "o"), "scratch": ("#d55e00", "s"), "finetune": ("#009e73", "^")}
     sets = sorted({cell[0] for cell in scores})
+    lowest = min((float(np.mean(of.gains)) for of in scores.values() if of.gains), default=0.0)
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(4.6 * len(sets), 3.6), dpi=110, layout="constrained")
         axes = fig.subplots(1, len(sets), sharey=True, squeeze=False)[0]
@@ -326,10 +327,10 @@ def draw(path: Path, scores: Mapping[tuple[str, int, str, str], Scores]) -> None
                             label=f"{judge}, {arm.split(' + ')[1]}")  # fmt: skip
                     ax.vlines(x, middle[:, 1], middle[:, 2], color=color, linewidth=0.8, alpha=0.6)
             ax.set(title=name, xscale="log", xlabel="real photos a class")
-            ticks = sorted({round(of.photos) for cell, of in scores.items() if cell[0] == name})
+            ticks = sorted({round(of.photos) for cell, of in scores.items() if cell[::3] == (name, CONTROL)})
             ax.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
             ax.minorticks_off()
-            ax.set_ylim(-0.12, 0.12)
+            ax.set_ylim(min(-0.12, lowest - 0.02), 0.12)
         axes[0].set_ylabel("macro-F1 minus that of classic")
         axes[-1].legend(fontsize=7.5)
         fig.savefig(path, metadata={"Software": None})
