@@ -223,7 +223,11 @@ def read_judges(
         )
     of_first = {arm: read_predictions(Path(classifier_dirs[arm]) / "predictions.csv", classes)[""] for arm in of_second}
     asked = []
-    for kind, of, folder in zip(kinds, (of_first, of_second), (None, Path(second)), strict=True):
+    places = [
+        {arm: (Path(classifier_dirs[arm]), "") for arm in of_first},
+        {arm: (Path(second), arm) for arm in of_second},
+    ]
+    for kind, of, place in zip(kinds, (of_first, of_second), places, strict=True):
         for own in of.values():
             check_against_manifest(own, manifest, classes)
         check_comparable(of)
@@ -237,36 +241,22 @@ def read_judges(
         on_val = {arm: of[arm].splits["val"].predicted for arm in REFERENCES}
         control = choose_simplest(val.labels, on_val, classes=classes, groups=groups).chosen
         right = statistics[control].metrics["balanced_accuracy"].mean
-        why = {
-            arm: why_untrained(
-                read_course(
-                    (folder or Path(classifier_dirs[arm])) / "history.csv",
-                    steps=read_steps((folder or Path(classifier_dirs[arm])) / "metrics.json"),
-                    is_augmented=arm in augmented,
-                    method=arm if folder else "",
-                ),
-                scores[arm],
-                guessing=guessing,
-                of_real_images=arm in REFERENCES,
-            )
-            for arm in of
-        }
+        why = {}
+        for arm, (folder, method) in place.items():
+            steps = read_steps(folder / "metrics.json")
+            course = read_course(folder / "history.csv", steps=steps, is_augmented=arm in augmented, method=method)
+            why[arm] = why_untrained(course, scores[arm], guessing=guessing, of_real_images=arm in REFERENCES)
         untrained = {arm: words for arm, words in why.items() if words is not None}
         asked.append(Asked(kind, seeds, scores, to, MATCHED_CONTROL[candidates[0]], control, right, untrained))
-    pairs = [(SECOND, arm) for arm in of_first]
-    together = {**of_first, SECOND: of_second[asked[1].control]}
-    compared = _compared(
-        together, manifest, classes, resamples=resamples, confidence=confidence, seed=seed, pairs=pairs
-    )[SECOND]
-    leads = {arm: compared.differences[arm]["macro_f1"] for arm in of_first}
     by_colour = read_predictions(Path(second) / "colours" / "predictions.csv", classes)[""]
     check_against_manifest(by_colour, manifest, classes)
-    beside_colour = _compared(
-        {**of_first, COLOURS: by_colour}, manifest, classes, resamples=resamples, confidence=confidence, seed=seed,
-        pairs=[(arm, COLOURS) for arm in of_first],
+    compared = _compared(
+        {**of_first, SECOND: of_second[asked[1].control], COLOURS: by_colour}, manifest, classes, resamples=resamples,
+        confidence=confidence, seed=seed, pairs=[pair for arm in of_first for pair in ((SECOND, arm), (arm, COLOURS))],
     )  # fmt: skip
-    colours = beside_colour[COLOURS].metrics["macro_f1"]
-    above = {arm: beside_colour[arm].differences[COLOURS]["macro_f1"] for arm in of_first}
+    leads = {arm: compared[SECOND].differences[arm]["macro_f1"] for arm in of_first}
+    above = {arm: compared[arm].differences[COLOURS]["macro_f1"] for arm in of_first}
+    colours = compared[COLOURS].metrics["macro_f1"]
     return Judges(candidates[0], asked[0], asked[1], leads, colours, above, confidence)
 
 
