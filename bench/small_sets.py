@@ -96,14 +96,14 @@ def shipped() -> Params:
     return load_params(Path(__file__).parents[1] / "params.yaml")
 
 
-def extractor(train: Store, val: Store, folder: Path) -> nn.Module:
+def extractor(train: Store, val: Store, folder: Path, *, device: str = "cpu") -> nn.Module:
     """The pipeline's own eye for checkpoints, of these photos; kept in `folder`."""
     if not (folder / "config.json").is_file():
         section = shipped().train_extractor.model_dump()
-        (trained,) = train_classifier(train, val, seeds=[section.pop("seed")], **section)
+        (trained,) = train_classifier(train, val, seeds=[section.pop("seed")], **section, device=device)
         save_classifier(folder, trained.model, model=section["model"], classes=train.classes,
                         input_size=section["input_size"], img_resolution=GAN_SIDE)  # fmt: skip
-    return load_classifier(folder)
+    return load_classifier(folder).to(device)
 
 
 def by_class(store: Store) -> dict[str, np.ndarray]:
@@ -111,7 +111,9 @@ def by_class(store: Store) -> dict[str, np.ndarray]:
     return {name: store.images[store.labels == k] for k, name in enumerate(store.classes)}
 
 
-def gan(train: Store, *, score: Score, kimg: float, tick_kimg: float, seed: int, folder: Path) -> dict[str, float]:
+def gan(
+    train: Store, *, score: Score, kimg: float, tick_kimg: float, seed: int, folder: Path, device: str = "cpu"
+) -> dict[str, float]:
     """Train the conditional GAN as shipped, but for its length and what `leafsynth init` makes of that.
 
     Args:
@@ -121,54 +123,63 @@ def gan(train: Store, *, score: Score, kimg: float, tick_kimg: float, seed: int,
         tick_kimg: Between two looks.
         seed: Of the training.
         folder: Gets the model.
+        device: cpu or cuda.
     """
     section = shipped().train_gan.model_dump(exclude={"launcher", "num_processes"})
     section |= {"seed": seed, "total_kimg": kimg, "preview_kimg": tick_kimg}
     section["ema_half_life_kimg"] = min(10 * section["batch_size"] / 32, kimg / 12)
-    return train_gan(by_class(train), train.classes, folder, **section, score=score)
+    return train_gan(by_class(train), train.classes, folder, **section, score=score, device=device)
 
 
-def gan_images(train: Store, val: Store, eye: nn.Module, count: int, **settings: Any) -> tuple[np.ndarray, dict]:
-    """`count` images a class of a new GAN, (K, count, 64, 64, 3) uint8, and what its training says."""
+def gan_images(
+    train: Store, val: Store, eye: nn.Module, count: int, *, device: str = "cpu", **settings: Any
+) -> tuple[np.ndarray, dict]:
+    """`count` images a class of a new GAN, (K, count, 64, 64, 3) uint8, and what its training says; see `gan`."""
     with tempfile.TemporaryDirectory() as folder:
         score = CheckpointScorer(partial(penultimate_features, eye), by_class(val))
-        finals = gan(train, score=score, folder=Path(folder), **settings)
-        G = load_model(folder).G_ema
+        finals = gan(train, score=score, folder=Path(folder), device=device, **settings)
+        G = load_model(folder).G_ema.to(device)
         drawn = [
-            np.stack([image for _, image, _ in sample(G, k, name, list(range(count)), seed=settings["seed"])])
+            np.stack(
+                [image for _, image, _ in sample(G, k, name, list(range(count)), seed=settings["seed"], device=device)]
+            )
             for k, name in enumerate(train.classes)
         ]
     return np.stack(drawn), finals
 
 
-def frozen(num_classes: int, side: int) -> Looks:
+def frozen(num_classes: int, side: int, *, device: str = "cpu") -> Looks:
     """What the probe sees of images of this side; the same one as inside of `train_probe`, with all it has seen."""
     judge = JUDGES["probe"]
     network = build_classifier(judge["model"], num_classes=num_classes, weights=judge["weights"],
-                               input_size=judge["input_size"], img_resolution=side).eval()  # fmt: skip
+                               input_size=judge["input_size"], img_resolution=side).to(device)  # fmt: skip
     return Looks(network)
 
 
 def probabilities(probe: nn.Module, features: np.ndarray) -> np.ndarray:
     """(N, K) of a fitted probe, from features of `frozen`: pictures that were seen are not looked at again."""
     layer = [module for module in probe.modules() if isinstance(module, nn.Linear)][-1]
-    logits = features @ layer.weight.detach().numpy().T.astype(np.float64) + layer.bias.detach().numpy()
+    logits = features @ layer.weight.detach().cpu().numpy().T.astype(np.float64) + layer.bias.detach().cpu().numpy()
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def fitted(judge: str, train: Store, val: Store, *, seed: int, sampling: str, augment: str) -> Trained:
+def fitted(
+    judge: str, train: Store, val: Store, *, seed: int, sampling: str, augment: str, device: str = "cpu"
+) -> Trained:
     """One classifier of a kind of JUDGES."""
     settings = REST | JUDGES[judge] | {"seeds": [seed], "sampling": sampling, "augment": augment}
-    (trained,) = train_judge(train, val, eval_every=50, **settings)
+    (trained,) = train_judge(train, val, eval_every=50, **settings, device=device)
     return trained
 
 
-def macro_f1(judge: str, train: Store, val: Store, test: Store, *, seed: int, sampling: str, augment: str) -> float:
+def macro_f1(
+    judge: str, train: Store, val: Store, test: Store, *, seed: int, sampling: str, augment: str, device: str = "cpu"
+) -> float:
     """Of one classifier, on test."""
-    trained = fitted(judge, train, val, seed=seed, sampling=sampling, augment=augment)
+    trained = fitted(judge, train, val, seed=seed, sampling=sampling, augment=augment, device=device)
     if judge == "probe":
-        looks = frozen(len(train.classes), train.images.shape[1])
+        looks = frozen(len(train.classes), train.images.shape[1], device=device)
         predicted = probabilities(trained.model, looks.at(test.images))
     else:
         predicted = predict(trained.model, test.images)

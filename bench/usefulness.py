@@ -72,7 +72,7 @@ RULES = {"agreement": True, "confidence": 0.9}
 KEY = ("set", "photos", "split", "gan_seed", "judge", "arm")
 VALUES = (
     "macro_f1", "classes", "train_photos", "train_groups", "test_photos", "kimg", "best_kimg", "accepted",
-    "cpu_seconds",
+    "cpu_seconds", "machine",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results" / "usefulness.csv"
 
@@ -95,18 +95,18 @@ class Cell(NamedTuple):
 
 def plan(
     sets: Sequence[str], *, judges: Sequence[str] = tuple(JUDGES), rounds: int = len(ROUNDS),
-    arms: Sequence[str] = tuple(ARMS),
+    arms: Sequence[str] = tuple(ARMS), counts: Sequence[int] = COUNTS,
 ) -> Iterator[Cell]:  # fmt: skip
     """Cells in the order in which they are computed: judge by judge, round by round, few photos first."""
     for judge in judges:
         for split_seed, gan_seed in ROUNDS[:rounds]:
-            for photos in COUNTS:
+            for photos in counts:
                 for name in sets:
                     for arm in arms:
                         yield Cell(name, photos, split_seed, gan_seed, judge, arm)
 
 
-def filtered(candidates: np.ndarray, count: int, train: Store, val: Store) -> tuple[np.ndarray, float]:
+def filtered(candidates: np.ndarray, count: int, train: Store, val: Store, *, device: str) -> tuple[np.ndarray, float]:
     """The first `count` accepted a class, filled up with the first others; and the share accepted of those judged.
 
     Args:
@@ -114,9 +114,10 @@ def filtered(candidates: np.ndarray, count: int, train: Store, val: Store) -> tu
         count: Images wanted a class, at most n.
         train: The photos, at 64 px.
         val: Those on which thresholds are chosen.
+        device: cpu or cuda.
     """
-    teacher = fitted("probe", train, val, seed=0, sampling="balanced", augment="none")
-    looks = frozen(len(train.classes), GAN_SIDE)
+    teacher = fitted("probe", train, val, seed=0, sampling="balanced", augment="none", device=device)
+    looks = frozen(len(train.classes), GAN_SIDE, device=device)
 
     def examine(images: np.ndarray) -> Examined:
         features = looks.at(images)
@@ -143,8 +144,8 @@ def filtered(candidates: np.ndarray, count: int, train: Store, val: Store) -> tu
 class Case:
     """Photos of one split, and the images of their GAN, which are kept in `work`."""
 
-    def __init__(self, photos: Photos, cell: Cell, work: Path, kimg: float):
-        self.photos, self.cell, self.work, self.kimg = photos, cell, work, kimg
+    def __init__(self, photos: Photos, cell: Cell, work: Path, kimg: float, device: str):
+        self.photos, self.cell, self.work, self.kimg, self.device = photos, cell, work, kimg, device
         self.rows = sides(photos.labels, photos.groups, photos=cell.photos, seed=cell.split)
         self.small = photos.stores(self.rows, large=False)
 
@@ -154,10 +155,10 @@ class Case:
         path = self.work / f"{name}-{count}-{split_seed}-{gan_seed}-{self.kimg:g}.npz"
         if not path.is_file():
             train, val = self.small["train"], self.small["val"]
-            eye = extractor(train, val, self.work / f"extractor-{name}-{count}-{split_seed}")
+            eye = extractor(train, val, self.work / f"extractor-{name}-{count}-{split_seed}", device=self.device)
             drawn, finals = gan_images(train, val, eye, CANDIDATES * count, kimg=self.kimg, tick_kimg=self.kimg / 8,
-                                       seed=10 * split_seed + gan_seed)  # fmt: skip
-            kept, accepted = filtered(drawn, count, train, val)
+                                       seed=10 * split_seed + gan_seed, device=self.device)  # fmt: skip
+            kept, accepted = filtered(drawn, count, train, val, device=self.device)
             partial = path.with_suffix(".partial.npz")
             made = {"synthetic": drawn[:, :count], "filtered": kept, "accepted": accepted}
             np.savez(partial, **made, best_kimg=finals["best_kimg"])
@@ -178,12 +179,14 @@ class Case:
                 row["accepted"] = f"{float(made['accepted']):.3f}"
         began = time.process_time()
         score = macro_f1(cell.judge, train, stores["val"], stores["test"], seed=cell.gan_seed, sampling=sampling,
-                         augment=augment)  # fmt: skip
+                         augment=augment, device=self.device)  # fmt: skip
+        made_on = describe(self.device)
         groups = {self.photos.groups[i] for i in self.rows["train"]}
         return row | cell._asdict() | {
             "macro_f1": f"{score:.4f}", "classes": len(train.classes), "train_photos": len(self.rows["train"]),
             "train_groups": len(groups), "test_photos": len(self.rows["test"]),
             "cpu_seconds": f"{time.process_time() - began:.1f}",
+            "machine": f"{made_on['device']}, torch {made_on['torch']}",
         }  # fmt: skip
 
 
@@ -195,11 +198,11 @@ def run(arguments: argparse.Namespace) -> None:
     rows = Rows(arguments.csv, KEY, VALUES)
     done, case = rows.done(), None
     for cell in plan(list(sets), judges=arguments.judge or tuple(JUDGES), rounds=arguments.rounds,
-                     arms=arguments.arm or tuple(ARMS)):  # fmt: skip
+                     arms=arguments.arm or tuple(ARMS), counts=arguments.photos or COUNTS):  # fmt: skip
         if tuple(map(str, cell)) in done:
             continue
         if case is None or case.cell.case != cell.case:
-            case = Case(sets[cell.set], cell, arguments.work, arguments.kimg)
+            case = Case(sets[cell.set], cell, arguments.work, arguments.kimg, arguments.device)
         row = case.measure(cell)
         rows.add(row)
         print(time.strftime("%H:%M:%S"), *cell, row["macro_f1"], f"{row['cpu_seconds']} CPU-s", flush=True)
@@ -264,7 +267,8 @@ def table(arguments: argparse.Namespace) -> None:
     head = ["set", "photos (leaves) a class", "judge", "pairs", "real", "classic", "+ synthetic", "+ filtered"]
     text = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|", *lines, "", *pooled(scores)]
     arguments.csv.with_suffix(".md").write_text("\n".join(text) + "\n", encoding="utf-8")
-    record = {**describe("cpu"), "judges": JUDGES, "cells": cells}
+    machines = sorted({row["machine"] for row in rows})
+    record = {"machines": machines, "judges": JUDGES, "cells": cells}
     arguments.csv.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     draw(arguments.csv.with_suffix(".png"), scores)
     print("\n".join(text))
@@ -341,6 +345,8 @@ def main() -> None:
     one.add_argument("--kimg", type=float, default=8.0, help="photos shown to D, thousands (default 8)")
     one.add_argument("--judge", action="append", choices=list(JUDGES), help="only this one; may be repeated")
     one.add_argument("--arm", action="append", choices=list(ARMS), help="only this one; may be repeated")
+    one.add_argument("--photos", action="append", type=int, choices=COUNTS, help="only so many; may be repeated")
+    one.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="of GAN and judges (default cpu)")
     one.add_argument("--rounds", type=int, default=len(ROUNDS), help=f"pairs of a split and a GAN seed, of {ROUNDS}")
     arguments = parser.parse_args()
     arguments.do(arguments)
