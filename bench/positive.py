@@ -22,7 +22,7 @@ import torch
 
 from bench.machine import describe
 from bench.small_sets import enlarged, joined, shipped
-from pipeline import MATCHED_CONTROL, REFERENCES
+from pipeline import MATCHED_CONTROL, controls_among
 from pipeline.images.sample import render_leaf
 from pipeline.images.store import Store
 from pipeline.learn.judge import train_judge
@@ -78,7 +78,7 @@ def judged(judge: dict[str, Any], train: Store, drawn: Store, val: Store, test: 
         predicted[arm] = np.stack([predict(t.model, test.images).argmax(axis=1) for t in trained])
     candidate = choose_candidate(on_val)
     of = compare_arms(test.labels, predicted, classes=test.classes)
-    differences = {control: of[candidate].differences[control]["macro_f1"] for control in REFERENCES}
+    differences = {control: of[candidate].differences[control]["macro_f1"] for control in controls_among(of)}
     verdict = decide(differences, matched=MATCHED_CONTROL[candidate])
     scores = {arm: of[arm].metrics["macro_f1"] for arm in ARMS}
     print(sentence(verdict, candidate=candidate, score=scores[candidate]), flush=True)

@@ -12,6 +12,9 @@ MOST_SHOWN = 80  # characters of a value in a message
 # that differs from it by the synthetic images alone. They stand here, since params.yaml is refused without them before
 # any work, and whoever checks it can load neither numpy nor torch.
 REFERENCES = ("real", "balanced", "classic")
+# Every control, from the simplest on. Those beside REFERENCES count where params.yaml has them: a GAN has several
+# recipes for val to choose from, so what it is held against has several strengths of augmentation.
+CONTROLS = ("real", "balanced", "flips", "classic", "strong")
 MATCHED_CONTROL = {
     "synthetic": "balanced",
     "synthetic_classic": "classic",
@@ -42,6 +45,11 @@ def shown(value: Any) -> str:
     """A value as messages quote it: on one line, cut where it is long."""
     text = _Short().repr(value)
     return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 5]}[...]"
+
+
+def controls_among(arms: Collection[str]) -> list[str]:
+    """The controls that there are, from the simplest on."""
+    return [control for control in CONTROLS if control in arms]
 
 
 def check_arms(arms: Collection[str]) -> None:

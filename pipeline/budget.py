@@ -64,6 +64,7 @@ SAMPLE: dict[str, Any] = {
     "specialise_gan.preview_kimg": 1,
     "generate.target": "largest",
     "filter_synthetic.when_starving": "fill",
+    "repeat_gan.seeds": [],
     **JUDGES["cpu"],
     "train_classifier.input_size": 128,
     "train_classifier.views": 1,
@@ -98,6 +99,8 @@ LEAST = {"train_gan": 2.0, "specialise_gan": 0.2, "train_extractor": 150, "train
 BUDGETS = (5, 10, 20)  # labelled images a class
 SGAN_ON_FEATURES = 0.04  # its share there
 SGAN_STEPS_WANTED = 300  # with fewer, of three label budgets the middle one is given up
+# Several GANs, one for each classifier seed, where each gets no less than the sample's; else one: blurs tell nothing
+ENOUGH_KIMG = 30
 MOST_LOOKING = 0.3  # of the goal
 
 # Seconds, measured once on two shared cores; their order of magnitude is what counts.
@@ -291,6 +294,26 @@ def choose_budget(
         goal_minutes: What `dvc repro` should take.
         device: cpu or cuda, which says what kind of judge there is time for.
     """
+    of_set = {"class_counts": class_counts, "median_size": median_size, "speed": speed}
+    several = len(params.train_classifier.seeds)
+    if several >= len(params.second_judge.seeds):
+        planned = _shared_out(params, **of_set, goal_minutes=goal_minutes, device=device, gans=several)
+        if planned.changes["train_gan.total_kimg"] >= ENOUGH_KIMG:
+            return planned
+    return _shared_out(params, **of_set, goal_minutes=goal_minutes, device=device, gans=1)
+
+
+def _shared_out(
+    params: Params,
+    *,
+    class_counts: dict[str, int],
+    median_size: tuple[int, int],
+    speed: Speed,
+    goal_minutes: float,
+    device: str,
+    gans: int,
+) -> Budget:
+    """`choose_budget` with so many GANs."""
     judges = JUDGES[device]
     kind = judges["train_classifier.kind"]
     goal = goal_minutes * 60 * SAFETY
@@ -307,19 +330,21 @@ def choose_budget(
     possible = [n for n in BUDGETS if n <= available] or [available]
     sgan_runs_a_budget = len(sgan.tuning) + len(sgan.seeds) - 1  # settings are tried with the first seed
     second_runs = 4 * len(params.second_judge.seeds)  # the controls and the candidate
-    augmented = sum(arm.augment != "none" for arm in params.arms.values())
+    arms = params.arms.values()
+    augmented = sum(arm.augment != "none" for arm in arms)
     shares_of_photos = params.sweep_mixture.photo_shares
 
     # Of a frozen judge: each picture once, each view of it once a seed; three stores of train's photos (whole, masked,
     # small), what two GAN arms add to them, and what the sweep does. Then the regressions.
     def of_arms(size: int, views: int) -> float:
-        seen = 2 * drawn + 3 * train + 2 * (val_images + test_images)
+        seen = 2 * gans * drawn + 3 * train + 2 * (val_images + test_images)
         seen += views * seeds * (2 * (drawn - train) + 3 * train)
-        fitted = drawn * (num_arms - augmented + augmented * seeds * (1 + views))
+        plain = num_arms - augmented + (gans - 1) * sum(a.train != "data/arrays/train" for a in arms)
+        fitted = drawn * (plain + augmented * seeds * (1 + views))
         return seen * (size / _LOOK_SIZE) ** 2 / speed.look + fitted * num_classes * FITTED
 
     def of_sweep(size: int, views: int, ratios: list[float]) -> float:
-        seen = train * (max(ratios) * (1 + views * seeds) + sum(shares_of_photos) * views * seeds)
+        seen = train * (max(ratios) * (gans + views * seeds) + sum(shares_of_photos) * views * seeds)
         fitted = train * (sum(1 + ratio for ratio in ratios) + sum(shares_of_photos)) * seeds * (1 + views)
         return seen * (size / _LOOK_SIZE) ** 2 / speed.look + fitted * num_classes * FITTED
 
@@ -355,9 +380,15 @@ def choose_budget(
         "filter_synthetic": (CANDIDATES * drawn + (1 + views) * train) * seen
         + drawn * (CANDIDATES * drawing + 2 * FILE),
         "assess": (2 * drawn + 2 * train) * seen + min(PAIR * (drawn + rest * total) * train, MOST_PAIRING),
-        "sweep_mixture": train * max(ratios) * drawing,
+        "repeat_gan": 0.0,
+        "sweep_mixture": gans * train * max(ratios) * drawing,
         "predicting": predicting(looks, label_budgets),
     }
+    if gans > 1:
+        looked = (CANDIDATES * drawn + train) * seen
+        spent["repeat_gan"] = (gans - 1) * (
+            STAGE_START + looked + drawn * ((1 + CANDIDATES) * drawing + 2 * FILE) + train * 2 * FILE
+        )
     if kind == "probe":
         spent["train_classifier"] = of_arms(size, views)
         spent["sweep_mixture"] += of_sweep(size, views, ratios)
@@ -373,8 +404,8 @@ def choose_budget(
     def steps_of(stage: str, trainings: float, batch_size: int) -> int:
         return int(_two_digits(within(stage, shares[stage] * free * speed.classifier / (trainings * batch_size))))
 
-    joint_kimg = _two_digits(within("train_gan", shares["train_gan"] * free * speed.gan / 1000))
-    class_kimg = shares["specialise_gan"] * free * speed.gan / 1000 / num_classes
+    joint_kimg = _two_digits(within("train_gan", shares["train_gan"] * free * speed.gan / 1000 / gans))
+    class_kimg = shares["specialise_gan"] * free * speed.gan / 1000 / num_classes / gans
     class_kimg = _two_digits(within("specialise_gan", min(class_kimg, joint_kimg / 4)))
     extractor_steps = steps_of("train_extractor", 1, params.train_extractor.batch_size)
 
@@ -389,6 +420,7 @@ def choose_budget(
     spent["train_extractor"] = extractor_steps * params.train_extractor.batch_size / speed.classifier
     spent["train_gan"] = joint_kimg * 1000 / speed.gan
     spent["specialise_gan"] = num_classes * class_kimg * 1000 / speed.gan
+    spent["repeat_gan"] += (gans - 1) * (spent["train_gan"] + spent["specialise_gan"])
     spent["train_sgan"] = sgan_runs * sgan_steps * sgan.batch_size / speed.sgan
     if sgan.space == "features":
         sgan_size, labelled = sgan.input_size or size, sum(label_budgets) * num_classes * len(sgan.seeds)
@@ -410,6 +442,7 @@ def choose_budget(
         "specialise_gan.preview_kimg": _two_digits(class_kimg / 2),
         "generate.target": "largest",
         "filter_synthetic.when_starving": "fill",  # the other arms' verdict is not held up by a weak GAN
+        "repeat_gan.seeds": [params.train_gan.seed + n for n in range(1, gans)],
         **judges,
         "train_classifier.input_size": size,
         "train_classifier.views": views,

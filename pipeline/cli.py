@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline import InputError
 from pipeline.budget import (
+    ENOUGH_KIMG,
     GOAL_MINUTES,
     RESOLUTIONS,
     SAMPLE,
@@ -244,7 +245,7 @@ def _init(arguments: argparse.Namespace) -> None:
 
     _print_set(found, class_counts, notes, renamed)
     _print_choices(params, changes, budget.minutes, groups, device, (img_resolution, why), speed.gan, side, goal)
-    print("\n" + what_can_show(root, class_counts, params))
+    print("\n" + what_can_show(root, class_counts, params, gans=1 + len(changes["repeat_gan.seeds"])))
     print("\n" + what_to_expect(root, class_counts, params))
     if arguments.dry_run:
         print("\nDry run: nothing was changed.")
@@ -468,6 +469,12 @@ def _print_set(found: Survey, class_counts: dict[str, int], notes: list[str], re
         print(f"  {printable(note)}")
 
 
+def _gans_in_words(repeats: int) -> str:
+    if repeats:
+        return f"{repeats} further GANs, one for each classifier seed: their luck is in the intervals"
+    return f"one GAN: for one a classifier seed, of {ENOUGH_KIMG} kimg each, the goal is too short"
+
+
 def _print_choices(
     params: Params,
     changes: dict[str, Any],
@@ -488,6 +495,7 @@ def _print_choices(
         "label_budgets": "labelled images a class, no more than the smallest class has in train",
         "train_gan.total_kimg": f"{1000 / gan_speed:.0f} s a kimg on this machine ({device})",
         "specialise_gan.total_kimg": "for each class",
+        "repeat_gan.seeds": _gans_in_words(len(changes["repeat_gan.seeds"])),
         "split.photo_resolution": "px, as the judge sees them",
         "train_classifier.kind": f"the judge of {len(params.arms)} arms, the best that there is time for ({device})",
         "second_judge.kind": "beside it, for the controls and the candidate",

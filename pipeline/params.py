@@ -114,6 +114,7 @@ Weights = Annotated[Text, AfterValidator(_weights)]
 Once = AfterValidator(_each_once)
 Seeds = Annotated[list[Seed], Field(min_length=1, max_length=100), Once]
 Augmentations = Annotated[list[Literal["color", "translation", "cutout"]], Field(max_length=10), Once]
+Augment = Literal["none", "flips", "classic", "strong"]  # policies of images/transforms.py
 Flips = Annotated[list[Literal["horizontal", "vertical"]], Field(max_length=10), Once]
 
 
@@ -142,7 +143,7 @@ class Arm(Section):
         "data/arrays/train", "data/arrays/augmented", "data/arrays/synthetic", "data/arrays/augmented_filtered"
     ]
     sampling: Literal["natural", "balanced"]
-    augment: Literal["none", "classic"]
+    augment: Augment
     background: Literal["keep", "mask", "only"]
     resolution: Literal["photo", "gan"]
 
@@ -296,7 +297,7 @@ class Classifier(Section):
 class TrainExtractor(Classifier):
     seed: Seed
     sampling: Literal["natural", "balanced"]
-    augment: Literal["none", "classic"]
+    augment: Augment
 
 
 # Which keys a judge has beside those of every kind, by its kind
@@ -313,7 +314,7 @@ class Judge(Section):
     weights: Weights | None
     input_size: Annotated[int, Field(ge=16, le=2048)] | None
     sampling: Literal["natural", "balanced"]
-    augment: Literal["none", "classic"]
+    augment: Augment
     views: Annotated[int, Field(ge=0, le=100)] = Field(default=None)
     steps: Steps = Field(default=None)
     batch_size: Batch = Field(default=None)
@@ -375,6 +376,10 @@ class FilterSynthetic(Judge):
     rules: AcceptanceRules
     max_candidates_factor: Annotated[float, Field(ge=1, le=10_000)]
     when_starving: Literal["fail", "fill"]
+
+
+class RepeatGan(Section):
+    seeds: Annotated[list[Seed], Field(max_length=99), Once]
 
 
 class TrainClassifier(Classifier):
@@ -469,7 +474,9 @@ class Compare(Section):
 RECIPES = {
     "real": ("data/arrays/train", "natural", "none", "keep", "photo"),
     "balanced": ("data/arrays/train", "balanced", "none", "keep", "photo"),
+    "flips": ("data/arrays/train", "balanced", "flips", "keep", "photo"),
     "classic": ("data/arrays/train", "balanced", "classic", "keep", "photo"),
+    "strong": ("data/arrays/train", "balanced", "strong", "keep", "photo"),
     "synthetic": ("data/arrays/augmented", "balanced", "none", "keep", "photo"),
     "synthetic_classic": ("data/arrays/augmented", "balanced", "classic", "keep", "photo"),
     "filtered": ("data/arrays/augmented_filtered", "balanced", "none", "keep", "photo"),
@@ -500,6 +507,7 @@ class Params(Section):
     specialise_gan: SpecialiseGan
     generate: Generate
     filter_synthetic: FilterSynthetic
+    repeat_gan: RepeatGan
     assess: Assess
     train_classifier: TrainClassifier
     second_judge: SecondJudge
@@ -540,6 +548,29 @@ class Params(Section):
                         f"arms.{name}.{key}: expected {value}, since the verdict or an effect compares with this arm, "
                         f"got '{got}'; give an arm with another {key} a name of its own"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _a_gan_for_each_seed(self) -> Params:
+        repeats = self.repeat_gan.seeds
+        if not repeats:
+            return self
+        gans, wanted = len(repeats) + 1, len(self.train_classifier.seeds)
+        if gans != wanted:
+            raise ValueError(
+                f"repeat_gan.seeds: expected none, or {wanted - 1}, one less than train_classifier.seeds has, so that "
+                f"each of these gets a GAN of its own, got {shown(repeats)}"
+            )
+        if self.train_gan.seed in repeats:
+            raise ValueError(
+                f"repeat_gan.seeds: expected others than train_gan.seed, which would be the same GAN again, got "
+                f"{shown(repeats)}"
+            )
+        if self.second_judge.enabled and len(self.second_judge.seeds) > gans:
+            raise ValueError(
+                f"second_judge.seeds: expected at most {gans}, one for each GAN of repeat_gan and train_gan, got "
+                f"{shown(self.second_judge.seeds)}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -75,13 +75,14 @@ def detectable(test_counts: Sequence[float], seeds: int, *, confidence: float = 
     return Interval(0.0, 0.0, 0.0, int(counts.sum()), seeds, variance**0.5, variance**2 / spread).detectable(confidence)
 
 
-def what_can_show(root: Path, class_counts: Mapping[str, int], params: Params) -> str:
+def what_can_show(root: Path, class_counts: Mapping[str, int], params: Params, *, gans: int) -> str:
     """Sentences on which difference the run can show, and on what would show a smaller one.
 
     Args:
         root: Of the repository, which has the table.
         class_counts: Class to its photos.
         params: With the split's shares, the seeds and the confidence.
+        gans: That will be trained: one, or one for each seed.
     """
     share, seeds = params.split.test_share, len(params.train_classifier.seeds)
     counts = {name: max(round(count * share), 1) for name, count in class_counts.items()}
@@ -111,10 +112,10 @@ def what_can_show(root: Path, class_counts: Mapping[str, int], params: Params) -
     luck = _luck(_table(root))
     if luck is None:
         return found
-    return (
-        f"{found} One GAN is trained: on public leaf sets the gain differed by {_plain(luck)} from GAN to GAN "
-        f"(standard deviation, {TABLE}), which no number of photos and seeds tells."
-    )
+    differed = f"on public leaf sets the gain differed by {_plain(luck)} from GAN to GAN (standard deviation, {TABLE})"
+    if gans == 1:
+        return f"{found} One GAN is trained: {differed}, which no number of photos and seeds tells."
+    return f"{found} {gans} GANs are trained, one for each seed: {differed}, and that is in the intervals then."
 
 
 def _luck(pairs: Mapping[int, Mapping[str, list[_Pair]]]) -> float | None:

@@ -82,7 +82,8 @@ def metrics_file(name: str) -> Path:
 def stage_names(params: Params) -> list[str]:
     """Every stage and part of a stage that has final numbers, in the order of the graph."""
     names = ["split", "train_extractor", "train_gan", *(f"specialise_gan@{name}" for name in params.classes)]
-    names += ["generate", "filter_synthetic", "assess", *(f"train_classifier@{arm}" for arm in params.arms)]
+    names += ["generate", "filter_synthetic", *(f"repeat_gan@{seed}" for seed in params.repeat_gan.seeds), "assess"]
+    names += [*(f"train_classifier@{arm}" for arm in params.arms)]
     names += ["second_judge", "sweep_mixture", *(f"study_minority@{count}" for count in params.minority_counts)]
     return names + [f"train_sgan@{budget}" for budget in params.label_budgets]
 
@@ -93,10 +94,13 @@ def drop_leftovers(params: Params) -> None:
     Other stages depend on the folders that hold it, as wholes; with it their lock would differ from that of a clone.
     DVC's cache has it for whoever goes back.
     """
-    budgets, counts = ([str(n) for n in of] for of in (params.label_budgets, params.minority_counts))
+    numbers = (params.label_budgets, params.minority_counts, params.repeat_gan.seeds)
+    budgets, counts, repeats = ([str(n) for n in of] for of in numbers)
     lists = {
         "models/gan/class": params.classes,
         "models/minority": counts,
+        "models/repeats": repeats,
+        "data/repeats": repeats,
         "results/classifier": params.arms,
         "results/sgan": budgets,
         "results/minority": counts,

@@ -78,6 +78,7 @@ def run(stage: Stage) -> None:
             leaves=(of_train, of_synthetic),
             no_rivals=[name for name, arm in stage.params.arms.items() if not arm.is_rival],
             few_labels=stage.params.train_sgan.model_dump(exclude_unset=True),
+            gans=1 + len(stage.params.repeat_gan.seeds),
             is_rendered_sample=is_rendered_sample,
             computed_on=f"{in_words(computed_on)}, threads: {stage.params.threads}",
             **stage.section,

@@ -4,14 +4,16 @@ from stages._entry import Stage, main
 
 
 def run(stage: Stage) -> None:
+    from functools import partial
+
     import numpy as np
 
     from pipeline.features.colours import Colours
     from pipeline.images.photos import load_training_set, resized
     from pipeline.images.store import Store, load_store
-    from pipeline.learn.judge import train_judge
     from pipeline.learn.predictions import read_val_macro_f1, write_results
     from pipeline.learn.probe import fit_probes
+    from pipeline.learn.training_sets import folders_of_gans, train_with_gans
     from pipeline.measure.statistics import REFERENCES
     from pipeline.measure.verdict import MATCHED_CONTROL, choose_candidate
 
@@ -34,12 +36,13 @@ def run(stage: Stage) -> None:
     trained = []
     for name in (*REFERENCES, choose_candidate(on_val)):
         arm = arms[name]
-        trained += train_judge(
-            seen(
-                load_training_set(
-                    arm.train, f"{photos}/train", classes, resolution=arm.resolution, background=arm.background
-                )
-            ),
+
+        def with_images(folder: str, arm=arm) -> Store:
+            of_arm = {"resolution": arm.resolution, "background": arm.background}
+            return seen(load_training_set(folder, f"{photos}/train", classes, **of_arm))
+
+        trained += train_with_gans(
+            [partial(with_images, folder) for folder in folders_of_gans(arm.train, stage.params.repeat_gan.seeds)],
             val,
             sampling=arm.sampling,
             augment=arm.augment,

@@ -4,19 +4,22 @@ from stages._entry import Stage, main
 
 
 def run(stage: Stage) -> None:
+    from functools import partial
+
     from pipeline.images.background import with_background
     from pipeline.images.photos import load_training_set
     from pipeline.images.store import load_store
-    from pipeline.learn.judge import train_judge
     from pipeline.learn.predictions import write_results
+    from pipeline.learn.training_sets import folders_of_gans, train_with_gans
 
     classes, photos = list(stage.params.classes), "data/arrays/photos"
     for name, arm in stage.params.arms.items():
         with stage.part(name, {**arm.model_dump(), **stage.section}) as part:
             seen = {"resolution": arm.resolution, "background": arm.background}
             val = with_background(load_store(f"{photos}/val", classes), arm.background)
-            trained = train_judge(
-                load_training_set(arm.train, f"{photos}/train", classes, **seen),
+            folders = folders_of_gans(arm.train, stage.params.repeat_gan.seeds)
+            trained = train_with_gans(
+                [partial(load_training_set, folder, f"{photos}/train", classes, **seen) for folder in folders],
                 val,
                 sampling=arm.sampling,
                 augment=arm.augment,

@@ -722,6 +722,19 @@ def test_the_plan_keeps_to_the_goal_on_two_cores(num_classes, total):
     assert max(chosen.changes["label_budgets"]) <= max(1, min(counts.values()) * 0.64)
 
 
+def test_several_gans_where_each_gets_enough_and_their_time_is_counted():
+    params = load_params(ROOT / "params.yaml")
+    plan = {"class_counts": {"a": 200, "b": 100}, "median_size": (100, 100), "speed": SPEED}
+    for minutes in (5, 10, 20, 40, 80, 160):
+        chosen = budget.choose_budget(params, **plan, goal_minutes=minutes)
+        kimg, repeats = chosen.changes["train_gan.total_kimg"], chosen.changes["repeat_gan.seeds"]
+        of_one = chosen.minutes["train_gan"] + chosen.minutes["specialise_gan"]
+        assert len(repeats) in (0, 2) and params.train_gan.seed not in repeats
+        assert not repeats or kimg >= budget.ENOUGH_KIMG
+        assert chosen.minutes["repeat_gan"] >= len(repeats) * of_one
+        assert chosen.minutes["repeat_gan"] < len(repeats) * of_one + 3
+
+
 def test_more_minutes_more_training():
     params = load_params(ROOT / "params.yaml")
     short, long = (
@@ -730,7 +743,11 @@ def test_more_minutes_more_training():
         ).changes
         for minutes in (20, 80)
     )
-    for key in ("train_gan.total_kimg", "specialise_gan.total_kimg", "second_judge.steps", "train_sgan.steps"):
+    gans = [1 + len(plan["repeat_gan.seeds"]) for plan in (short, long)]
+    assert gans == [1, 3]  # the longer goal has time for a GAN a classifier seed
+    for key in ("train_gan.total_kimg", "specialise_gan.total_kimg"):
+        assert gans[1] * long[key] > 2 * short[key], key
+    for key in ("second_judge.steps", "train_sgan.steps"):
         assert long[key] > 2 * short[key], key
     assert short["train_classifier.kind"] == long["train_classifier.kind"] == "probe"
     looks = [(plan["train_classifier.input_size"], plan["train_classifier.views"]) for plan in (short, long)]

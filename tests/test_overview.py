@@ -59,6 +59,7 @@ def test_what_is_weak_is_said_and_what_is_not_is_not():
     plain = weak_points(**asked, verdict=verdict(0.0, 0.03))
     assert len(plain) == 2 and "One GAN was trained" in plain[0]
     assert f"below {verdict(0.0, 0.03).evidence.detectable:.3f} macro-F1 to `classic`" in plain[1]
+    assert weak_points(**asked, verdict=verdict(0.0, 0.03), gans=3) == plain[1:]
     of = {"num_seeds": 1, "untrained": ["Not learned: a."], "units": {"rust": 19, "scab": 25},
           "never": {"synthetic": ["rust"]}, "no_better_than_colours": ["real"]}  # fmt: skip
     said = " ".join(weak_points(**of, verdict=verdict(0.0, 0.03)))
@@ -86,6 +87,9 @@ def test_what_to_do_next_follows_from_the_verdict(of, steps, said):
     asked = {"steps": steps, "rarest": "blight", "train": "data/arrays/augmented_filtered"}
     assert next_steps(of, **asked)[0].startswith(said)
     assert "own leaves" in next_steps(of, **asked, is_rendered_sample=True)[0]
+    several = " ".join(next_steps(of, **asked, more_gans=2))
+    assert ("repeat_gan.seeds" in several) == (of.verdict in ("helps", "no_evidence", "hurts"))
+    assert "repeat_gan" not in " ".join(next_steps(of, **asked))
 
 
 def test_how_many_test_photos_are_lacking():

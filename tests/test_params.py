@@ -113,6 +113,13 @@ def read(tmp_path):
         ("assess/seed", 6, r"train_extractor\.seed: expected neither assess\.seed nor the next.*got 7"),
         ("filter_synthetic/seed", 7, r"filter_synthetic\.seed: expected none of train_extractor\.seed.*got 7"),
         ("filter_synthetic/seed", 43, r"filter_synthetic\.seed: expected none of .*assess\.seed.*got 43"),
+        ("repeat_gan/seeds", [43], r"repeat_gan\.seeds: expected none, or 2, one less than train_classifier\.seeds"),
+        (
+            "repeat_gan/seeds",
+            [42, 43],
+            r"repeat_gan\.seeds: expected others than train_gan\.seed, which would be the same",
+        ),
+        ("repeat_gan/seeds", [43, 43], r"repeat_gan\.seeds: expected each entry once"),
         ("filter_synthetic/seed", 2, r"filter_synthetic\.seed: expected none of .*train_classifier\.seeds.*got 2"),
         (
             "filter_synthetic/steps",

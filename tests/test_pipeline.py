@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
+FURTHER = 9  # seed of a second GAN
 NO_RULES = {"agreement": False, "confidence": None, "density": None, "copies": None, "duplicates": None}
 SHRUNKEN = {
     "threads": 1,
@@ -80,7 +81,7 @@ def project(tmp_path_factory) -> Recorded:
     """A copy that has run once, on the sample."""
     made = Recorded(tmp_path_factory.mktemp("e2e") / "project")
     made.copy_tree()
-    made.set_params({**SHRUNKEN, "label_budgets": [2, 4], "minority_counts": [4]})
+    made.set_params({**SHRUNKEN, "label_budgets": [2, 4], "minority_counts": [4], "repeat_gan": {"seeds": [FURTHER]}})
     made.dvc("repro")
     return made
 
@@ -194,7 +195,7 @@ def test_a_sgan_parameter_reruns_the_sgan_and_the_comparison(project, undo):
 def test_a_generator_parameter_reruns_what_its_images_reach(project, undo):
     project.set_params({"generate": {"truncation": 0.9}})
     assert project.ran() == {
-        "generate", "filter_synthetic", "assess", "compare", "sweep_mixture", "study_minority@4",
+        "generate", "filter_synthetic", "repeat_gan@9", "assess", "compare", "sweep_mixture", "study_minority@4",
         "train_classifier", "second_judge",
     }  # fmt: skip
 
@@ -298,6 +299,39 @@ def test_two_processes_train_and_generate_what_one_does(project, undo):
     assert {k: v for k, v in after.items() if k.startswith("data/")} == {
         k: v for k, v in drawn.items() if k.startswith("data/")
     }
+
+
+def test_a_further_gan_of_the_same_seed_is_the_first(project, undo):
+    """All that its images go through is what the first one's did, to the byte; of another seed they are others."""
+    seed = _yaml(project.folder / "params.yaml")["train_gan"]["seed"]
+    done = project.stage("repeat_gan", str(seed))
+    assert done.returncode == 0, done.stderr[-3000:]
+    sets, first = project.folder / f"data/repeats/{seed}/sets", project.folder / "data/arrays"
+    assert {path.name for path in sets.iterdir()} == {"synthetic", "augmented", "augmented_filtered"}
+    for path in sets.rglob("*.*"):
+        assert path.read_bytes() == (first / path.relative_to(sets)).read_bytes(), path
+    other = project.folder / f"data/repeats/{FURTHER}/sets/augmented/blight.npy"
+    assert other.read_bytes() != (first / "augmented/blight.npy").read_bytes()
+    shutil.rmtree(project.folder / f"data/repeats/{seed}")
+    shutil.rmtree(project.folder / f"models/repeats/{seed}")
+
+
+def test_each_classifier_seed_has_a_gan_of_its_own(project):
+    """Unaugmented probes differ by nothing but their images: two GANs give two, photos alone one."""
+    of_arm = {}
+    for arm in ("balanced", "synthetic_only", "filtered"):
+        with open(project.folder / f"results/classifier/{arm}/predictions.csv", encoding="utf-8") as f:
+            rows = list(csv.DictReader(f))
+        of_arm[arm] = [[tuple(row.values())[1:] for row in rows if row["seed"] == seed] for seed in ("0", "1")]
+    assert of_arm["balanced"][0] == of_arm["balanced"][1]
+    assert of_arm["synthetic_only"][0] != of_arm["synthetic_only"][1]
+    assert of_arm["filtered"][0] != of_arm["filtered"][1]
+    with open(project.folder / "results/sweep/predictions.csv", encoding="utf-8") as f:
+        rows = [row for row in csv.DictReader(f) if row["split"] == "val"]
+    mixed = [[tuple(row.values())[2:] for row in rows if (row["method"], row["seed"]) == ("0.5", s)] for s in "01"]
+    assert mixed[0] != mixed[1]
+    page = (project.folder / "results/compare/report.html").read_text(encoding="utf-8")
+    assert "true difference below" in page and "One GAN was trained" not in page  # among what is weak about the run
 
 
 def test_a_rank_that_fails_says_one_sentence(project, undo):

@@ -250,6 +250,12 @@ def test_the_margin_never_belies_the_verdict(verdict, lower, upper, expected):
     assert expected in advised(verdict, lower, upper)
 
 
+def test_how_many_gans_there_were_is_said():
+    assert "leaves of three GANs helped" in advised("helps", 0.01, 0.02, gans=3)
+    assert "leaves of eleven GANs" not in advised("no_evidence", -0.01, 0.02, gans=11)
+    assert "leaves of 11 GANs made no difference" in advised("no_evidence", -0.01, 0.02, gans=11)
+
+
 def test_recipes_alike_and_classes_never_recognised_are_said():
     said = advised("no_evidence", -0.03, 0.02, control="real", alike=["balanced", "classic"])
     others = "drawing every class equally often or turning and recolouring them"

@@ -78,21 +78,21 @@ def test_what_a_run_can_show_is_what_finished_runs_say(counts, monkeypatch):
 
 def test_what_would_show_a_smaller_difference_is_named(root, monkeypatch):
     counts = {"a": 100, "b": 50, "rare": 20}
-    said = what_can_show(root, counts, PARAMS)
+    said = what_can_show(root, counts, PARAMS, gans=1)
     assert f"a difference of {detectable([30, 15, 6], 3):.3f}".replace("0.", ".") in said and "(6 of rare)" in said
     assert f"Twice as many test photos would show {detectable([60, 30, 12], 3):.3f}".replace("0.", ".") in said
     # the table's GANs of one split: none has two
     assert "GAN to GAN" not in said
     monkeypatch.setattr(usefulness, "SEED_SD", 0.2)
-    assert "6 seeds instead of 3" in what_can_show(root, counts, PARAMS)
+    assert "6 seeds instead of 3" in what_can_show(root, counts, PARAMS, gans=1)
 
 
 def test_the_gans_own_luck_is_that_between_gans_of_one_split(root):
     rows = ["tea,10,0,1,probe,classic,0.60,", "tea,10,0,1,probe,classic + synthetic,0.61,8"]  # +.01, the other's -.05
     (root / TABLE).write_text(HEAD + "\n".join([*ROWS, *rows]) + "\n")
-    assert "differed by .042 from GAN to GAN" in what_can_show(root, {"a": 50, "b": 50}, PARAMS)
+    assert "differed by .042 from GAN to GAN" in what_can_show(root, {"a": 50, "b": 50}, PARAMS, gans=1)
 
 
 def test_a_set_whose_test_photos_decide_nothing_is_told_so():
-    said = what_can_show(HERE, {"a": 6, "b": 6}, PARAMS)
+    said = what_can_show(HERE, {"a": 6, "b": 6}, PARAMS, gans=1)
     assert "About 4 photos will test, and of fewer than 6 nothing is told" in said and "would show" not in said

@@ -51,10 +51,17 @@ def none_policy(img_resolution: int) -> list[BasicTransform]:
     return []
 
 
+def flips_policy(img_resolution: int) -> list[BasicTransform]:
+    """What changes nothing that a leaf's photograph could mean: a leaf has no up or down."""
+    import albumentations as A
+
+    return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)]
+
+
 def classic_policy(img_resolution: int) -> list[BasicTransform]:
     """What a practitioner would do to leaf photographs without a GAN.
 
-    A leaf has no up or down, hence both flips. Its colour tells the disease, hence hue and saturation move
+    Its colour tells the disease, hence hue and saturation move
     only a little. All is mild, so that some hundred steps suffice to learn from it: a strong policy would lose
     to none for want of steps, and be too easy a rival for synthetic images. Borders are mirrored: black
     corners would say by how much it was turned.
@@ -64,8 +71,7 @@ def classic_policy(img_resolution: int) -> list[BasicTransform]:
 
     size = (img_resolution, img_resolution)
     return [
-        A.HorizontalFlip(p=0.5),
-        A.VerticalFlip(p=0.5),
+        *flips_policy(img_resolution),
         A.Affine(
             rotate=(-20, 20),
             scale=(0.9, 1.1),
@@ -82,8 +88,40 @@ def classic_policy(img_resolution: int) -> list[BasicTransform]:
     ]
 
 
+def strong_policy(img_resolution: int) -> list[BasicTransform]:
+    """As `classic_policy`, but further and more often, as where photographs are few and trainings long.
+
+    Hue still moves little, for the colour of a lesion tells the disease.
+    """
+    import albumentations as A
+    import cv2
+
+    size = (img_resolution, img_resolution)
+    return [
+        *flips_policy(img_resolution),
+        A.Affine(
+            rotate=(-45, 45),
+            scale=(0.8, 1.2),
+            translate_percent=(-0.1, 0.1),
+            border_mode=cv2.BORDER_REFLECT_101,
+            p=0.7,
+        ),
+        A.RandomResizedCrop(size=size, scale=(0.5, 1.0), ratio=(0.8, 1.25), p=0.7),
+        A.RandomBrightnessContrast(brightness_limit=0.25, contrast_limit=0.25, p=0.7),
+        A.HueSaturationValue(hue_shift_limit=5, sat_shift_limit=25, val_shift_limit=0, p=0.5),
+        A.GaussianBlur(blur_limit=(3, 3), sigma_limit=(0.3, 0.8), p=0.1),
+        A.GaussNoise(std_range=(0.005, 0.03), p=0.1),
+        A.CoarseDropout(num_holes_range=(1, 3), hole_height_range=(0.1, 0.2), hole_width_range=(0.1, 0.2), p=0.3),
+    ]
+
+
 # name in params.yaml -> the function that lists its transforms for a resolution
-POLICIES: dict[str, Callable[[int], list[BasicTransform]]] = {"none": none_policy, "classic": classic_policy}
+POLICIES: dict[str, Callable[[int], list[BasicTransform]]] = {
+    "none": none_policy,
+    "flips": flips_policy,
+    "classic": classic_policy,
+    "strong": strong_policy,
+}
 
 
 def build_policy(name: str, img_resolution: int) -> Policy:

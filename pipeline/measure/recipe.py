@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pipeline.measure.mixture_choice import NONE
 from pipeline.measure.statistics import Interval
-from pipeline.measure.verdict import LABELS, MATCHED_CONTROL, Verdict, decide
+from pipeline.measure.verdict import LABELS, MATCHED_CONTROL, Verdict, decide, gans_in_words
 
 WITH_JUDGE = {
     "probe": " with a pretrained classifier",
@@ -22,25 +22,31 @@ WITH_JUDGE = {
 USE = {
     "real": "Use the photos as they are{judge}",
     "balanced": "Use the photos, every class equally often,{judge}",
+    "flips": "Use the photos, mirrored at random,{judge}",
     "classic": "Use the photos, turned and recoloured a little,{judge}",
+    "strong": "Use the photos, turned, cropped and recoloured much,{judge}",
 }
 ADD = {
     "real": "Train on the photos and {leaves}{judge}",
     "balanced": "Train on the photos and {leaves}, every class equally often,{judge}",
+    "flips": "Train on the photos and {leaves}, mirrored at random,{judge}",
     "classic": "Train on the photos and {leaves}, turned and recoloured a little,{judge}",
+    "strong": "Train on the photos and {leaves}, turned, cropped and recoloured much,{judge}",
 }
 ALIKE = {
     "real": "the photos as they are",
     "balanced": "drawing every class equally often",
+    "flips": "mirroring them at random",
     "classic": "turning and recolouring them",
+    "strong": "turning, cropping and recolouring them much",
 }
-# The arms share one GAN: its own luck, a standard deviation of .075 macro-F1 on synthetic images alone
+# How many GANs drew: of a single one its own luck, a standard deviation of .075 macro-F1 on synthetic images alone
 # (bench/results/defaults.csv), is in no interval, so whoever reads the first sentence is told.
 FOUND = {
-    "helps": "Synthetic leaves of one GAN helped",
-    "hurts": "Synthetic leaves of one GAN hurt",
-    "no_evidence": "Synthetic leaves of one GAN made no difference that shows",
-    "too_little_data": "Too few test photos to tell whether synthetic leaves of one GAN help",
+    "helps": "Synthetic leaves of {gans} helped",
+    "hurts": "Synthetic leaves of {gans} hurt",
+    "no_evidence": "Synthetic leaves of {gans} made no difference that shows",
+    "too_little_data": "Too few test photos to tell whether synthetic leaves of {gans} help",
     "not_trained": "Of synthetic leaves nothing can be said, for the classifiers have hardly learned",
 }
 
@@ -165,6 +171,7 @@ def advise(
     judge: str = "",
     mixture: Mixture | None = None,
     other: Other | None = None,
+    gans: int = 1,
     is_rendered_sample: bool = False,
 ) -> str:
     """What to do, and what synthetic leaves did, for somebody who knows leaves and no statistics.
@@ -181,6 +188,7 @@ def advise(
         judge: Kind of classifier, as in params.yaml; "": nothing is said of it.
         mixture: Recommended; None: none is.
         other: Surely better than what would be advised else; None: none is.
+        gans: That drew the images of the arms.
         is_rendered_sample: Says so, since it is no advice on photographs then.
     """
     where = "On drawn leaves, not photographs: " if is_rendered_sample else ""
@@ -189,13 +197,13 @@ def advise(
     leaves = "those synthetic leaves that the filter kept" if "filtered" in candidate else "the synthetic leaves"
     if mixture is not None:
         leaves = f"{mixture.ratio:g} synthetic {'leaf' if mixture.ratio == 1 else 'leaves'} for each of them"
-        text, share, found = ADD[control], mixture.right.mean, _found("helps", mixture.gain)
+        text, share, found = ADD[control], mixture.right.mean, _found("helps", mixture.gain, gans)
         if verdict != "helps":
             found += f" As many as make all classes equal: {LABELS[verdict]}."
     elif verdict == "helps":
-        text, share, found = ADD[MATCHED_CONTROL[candidate]], right[candidate], _found(verdict, gain)
+        text, share, found = ADD[MATCHED_CONTROL[candidate]], right[candidate], _found(verdict, gain, gans)
     else:
-        text, share, found = USE[control], right[control], _found(verdict, gain)
+        text, share, found = USE[control], right[control], _found(verdict, gain, gans)
     if other is not None:
         less = f"{WITH_JUDGE[judge].strip().capitalize()} it is {round(100 * share)}"
         found = f"{less}, and by that one synthetic leaves were judged. {found}"
@@ -213,23 +221,24 @@ def _listed(names: Sequence[str], word: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
-def _found(verdict: str, gain: Interval) -> str:
+def _found(verdict: str, gain: Interval, gans: int) -> str:
     """The verdict with its margin; where balanced accuracy alone would say otherwise, the words must not hide it."""
+    found = FOUND[verdict].format(gans=gans_in_words(gans))
     if verdict == "not_trained":
-        return f"{FOUND[verdict]}."
+        return f"{found}."
     fewest, most = round(100 * gain.lower), round(100 * gain.upper)
     margin = _margin(fewest, most)
     if verdict in ("helps", "hurts"):
         agrees = fewest >= 0 if verdict == "helps" else most <= 0
-        return f"{FOUND[verdict]}{'' if agrees else ', by macro-F1'}: {margin}."
+        return f"{found}{'' if agrees else ', by macro-F1'}: {margin}."
     if fewest > 0:
         return (
-            f"Synthetic leaves of one GAN gained on the same training without them, {margin}, but not surely on every "
-            "recipe without them."
+            f"Synthetic leaves of {gans_in_words(gans)} gained on the same training without them, {margin}, but not "
+            "surely on every recipe without them."
         )
     if most < 0:
-        return f"Synthetic leaves of one GAN may hurt, but not surely: {margin}."
-    return f"{FOUND[verdict]}: {margin}."
+        return f"Synthetic leaves of {gans_in_words(gans)} may hurt, but not surely: {margin}."
+    return f"{found}: {margin}."
 
 
 def _margin(fewest: int, most: int) -> str:

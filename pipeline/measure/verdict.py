@@ -188,6 +188,12 @@ def minority_classes(train_counts: Mapping[str, int]) -> list[str]:
     return [name for name, count in train_counts.items() if count < mean]
 
 
+def gans_in_words(number: int) -> str:
+    """One GAN, two GANs, …"""
+    small = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    return f"{small[number - 1] if number <= len(small) else number} GAN{'' if number == 1 else 's'}"
+
+
 def sentence(
     verdict: Verdict,
     *,
@@ -195,6 +201,7 @@ def sentence(
     score: Interval,
     metric: str = "macro-F1",
     cost: Interval | None = None,
+    gans: int = 1,
     untrained: Mapping[str, str] | None = None,
     is_rendered_sample: bool = False,
 ) -> str:
@@ -206,13 +213,14 @@ def sentence(
         score: The arm's own figure.
         metric: Its name as people read it.
         cost: The matched control minus `real`: what balancing and augmentation do by themselves. None: not said.
+        gans: That drew the images; with one, its luck is in no interval.
         untrained: Arm to what shows that it has not learned.
         is_rendered_sample: Says so, since it is no statement about photographs then.
     """
     d = verdict.difference
     controls = _listed([f"`{c}`" for c in verdict.evidence.differences])
     where = "On the rendered sample (drawn leaves, not photographs), synthetic" if is_rendered_sample else "Synthetic"
-    basis = f"{_count(d.n_test, 'test image')}, {_count(d.n_seeds, 'seed')}, one GAN"
+    basis = f"{_count(d.n_test, 'test image')}, {_count(d.n_seeds, 'seed')}, {gans_in_words(gans)}"
     gap = f"{_signed(d.mean)} ({_percent(verdict.confidence)} interval {_signed(d.lower)} to {_signed(d.upper)})"
     head = f"{metric} {score.mean:.3f} with arm `{candidate}`"
     aside = ""

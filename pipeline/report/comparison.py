@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from pipeline import MATCHED_CONTROL, REFERENCES, InputError, check_arms
+from pipeline import CONTROLS, MATCHED_CONTROL, InputError, check_arms, controls_among
 from pipeline.measure.calibration import brier, calibration_floor, expected_calibration_error, reliability
 from pipeline.measure.effects import EFFECTS, effects_among
 from pipeline.measure.guessing import guessing_macro_f1
@@ -133,6 +133,7 @@ def compare_predictions(
     recipes: Mapping[str, Mapping[str, str]] | None = None,
     leaves: Sequence[Mapping[str, np.ndarray]] = (),
     few_labels: Mapping[str, Any] | None = None,
+    gans: int = 1,
     is_rendered_sample: bool = False,
     computed_on: str = "",
     seed: int = 42,
@@ -161,6 +162,7 @@ def compare_predictions(
         recipes: The section arms of params.yaml.
         leaves: class → (N, H, W, 3) uint8 of train, and of the synthetic set, for the first picture. Empty: none.
         few_labels: The section train_sgan of params.yaml: what its networks look at. None where `sgan_dirs` is empty.
+        gans: That drew the images: one, or one for each classifier seed.
         is_rendered_sample: The raw set is the rendered sample; said wherever it is shown.
         computed_on: The machine and versions that made the results, for the page's last line.
         seed: Of the resampling.
@@ -197,7 +199,7 @@ def compare_predictions(
     for experiment in budgets.values():
         check_same_images({"classifier": first} | experiment.predictions)
 
-    outcome = _judge(arms, budgets, split, classes, confidence, min_detectable, is_rendered_sample)
+    outcome = _judge(arms, budgets, split, classes, confidence, min_detectable, gans, is_rendered_sample)
     out_dir = Path(out_dir)
     matched = MATCHED_CONTROL[outcome.candidate]
     found_beside = gather_evidence(
@@ -219,7 +221,7 @@ def compare_predictions(
     of_training = training_sentences(arms.untrained, steps=arms.steps)
     verdict, *details = outcome.sentences
     sentences = [
-        _advice(arms, outcome, split, classes, found_beside, sources.judges[0], is_rendered_sample),
+        _advice(arms, outcome, split, classes, found_beside, sources.judges[0], gans, is_rendered_sample),
         verdict,
         *of_training,
         *(
@@ -251,7 +253,7 @@ def compare_predictions(
     drawn = _draw(out_dir / "plots", arms, budgets, classes, test_counts, confidence)
     if leaves:
         drawn["overview"] = out_dir / "plots" / "overview.png"
-        shown_arms = dict.fromkeys((*REFERENCES, outcome.candidate))
+        shown_arms = dict.fromkeys((*controls_among(scores), outcome.candidate))
         draw_overview(drawn["overview"], *leaves, {arm: scores[arm] for arm in shown_arms}, confidence=confidence)
     beside_weak = [line for finding in found_beside.values() for line in finding.weak]
     units = {name: len({g for (c, _), g in split.groups["test"].items() if c == name}) for name in classes}
@@ -304,6 +306,7 @@ def compare_predictions(
                 steps=arms.steps,
                 rarest=min(train_counts, key=lambda name: train_counts[name]),
                 is_rendered_sample=is_rendered_sample,
+                more_gans=len(first.seeds) - gans,
                 train=(recipes or {}).get(outcome.candidate, {}).get("train", "data/arrays/augmented"),
             ),
             weak_points=weak_points(
@@ -316,6 +319,7 @@ def compare_predictions(
                 },
                 no_better_than_colours=judges.no_better_than_colours if judges else [],
                 verdict=outcome.overall,
+                gans=gans,
             ),
             recipes={arm: arm_in_words(recipe) for arm, recipe in (recipes or {}).items()},
         )
@@ -333,6 +337,7 @@ def _advice(
     classes: list[str],
     beside: Mapping[str, Finding],
     judge: str,
+    gans: int,
     is_rendered_sample: bool,
 ) -> str:
     """What to do, in plain words."""
@@ -358,6 +363,7 @@ def _advice(
         judge=judge,
         mixture=mixture,
         other=other,
+        gans=gans,
         is_rendered_sample=is_rendered_sample,
     )
 
@@ -368,7 +374,8 @@ def _control(arms: _Experiment, outcome: Outcome, split: Manifest, classes: list
     It does where another control is surely ahead of it on test, or where the candidate is, which has then another
     control to thank: the one that it does not surely exceed.
     """
-    learned = [arm for arm in REFERENCES if arm not in arms.untrained] or list(REFERENCES)
+    controls = controls_among(arms.predictions)
+    learned = [arm for arm in controls if arm not in arms.untrained] or controls
     val = arms.predictions[learned[0]].splits["val"]
     chosen = choose_simplest(
         val.labels,
@@ -418,7 +425,7 @@ def _rows(experiment: _Experiment, *, budget: str = "") -> list[dict[str, str | 
         for metric in (*METRICS, "brier"):
             row |= _spread(metric, own.metrics[metric])
         row |= experiment.calibration[arm]
-        for control in (*REFERENCES, SUPERVISED, SUPERVISED_CLASSIC, PROBE):
+        for control in (*CONTROLS, SUPERVISED, SUPERVISED_CLASSIC, PROBE):
             if (arm, control) in experiment.differences:
                 row |= _minus(experiment, arm, control)
         rows.append(row)
@@ -462,7 +469,7 @@ def _read_arms(
         arm: read_course(Path(d) / "history.csv", steps=steps[arm], is_augmented=arm in augmented)
         for arm, d in dirs.items()
     }
-    return _measured(predictions, courses, split, classes, REFERENCES, resampling, no_rivals)
+    return _measured(predictions, courses, split, classes, controls_among(predictions), resampling, no_rivals)
 
 
 def _read_budget(folder: Path, split: Manifest, classes: list[str], resampling: dict) -> _Experiment:
@@ -563,6 +570,7 @@ def _judge(
     classes: list[str],
     confidence: float,
     min_detectable: float,
+    gans: int,
     is_rendered_sample: bool,
 ) -> Outcome:
     units = {  # independent test images: groups count once
@@ -576,7 +584,7 @@ def _judge(
         experiment: _Experiment, arm: str, metric: str, matched: str, num_units: int, family: int = 1
     ) -> Verdict:
         differences = experiment.statistics[arm].differences
-        there = [c for c in (*REFERENCES, SUPERVISED, SUPERVISED_CLASSIC) if c in differences]
+        there = [c for c in (*CONTROLS, SUPERVISED, SUPERVISED_CLASSIC) if c in differences]
         controls = [c for c in there if c == matched or c not in experiment.untrained]
         return decide(
             {control: differences[control][metric] for control in controls},
@@ -602,6 +610,7 @@ def _judge(
             overall,
             candidate=candidate,
             score=own.metrics["macro_f1"],
+            gans=gans,
             untrained=arms.untrained,
             cost=arms.statistics[matched].differences["real"]["macro_f1"],
             is_rendered_sample=is_rendered_sample,
@@ -656,12 +665,12 @@ def _class_rows(arms: _Experiment, counts: Mapping[str, int]) -> list[dict]:
             row = {"arm": arm, "class": name, "n_test": count, "n_seeds": own.metrics["macro_f1"].n_seeds}
             row |= _spread("f1", own.metrics[f"f1/{name}"]) | _spread("recall", own.metrics[f"recall/{name}"])
             row["precision"] = arms.by_class[arm][name].precision
-            for control in (c for c in REFERENCES if c in own.differences):
+            for control in (c for c in CONTROLS if c in own.differences):
                 row |= _spread(f"f1_minus_{control}", own.differences[control][f"f1/{name}"])
             rows.append(row)
     columns = list(dict.fromkeys(c for row in rows for c in row))
     order = [c for c in columns if "_minus_" not in c]
-    order += [c for control in REFERENCES for c in columns if f"_minus_{control}" in c]
+    order += [c for control in CONTROLS for c in columns if f"_minus_{control}" in c]
     return [{c: row.get(c, "") for c in order} for row in rows]
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from pipeline import MATCHED_CONTROL, REFERENCES, InputError
+from pipeline import MATCHED_CONTROL, REFERENCES, InputError, controls_among
 from pipeline.measure.guessing import guessing_macro_f1
 from pipeline.measure.learned import why_untrained
 from pipeline.measure.mixture_choice import choose_simplest
@@ -221,7 +221,11 @@ def read_judges(
             f"{path}: expected the arms {', '.join(REFERENCES)} and one GAN arm, found {', '.join(of_second)}; run "
             "`dvc repro --force second_judge`."
         )
-    of_first = {arm: read_predictions(Path(classifier_dirs[arm]) / "predictions.csv", classes)[""] for arm in of_second}
+    of_all = {
+        arm: read_predictions(Path(classifier_dirs[arm]) / "predictions.csv", classes)[""]
+        for arm in dict.fromkeys((*of_second, *controls_among(classifier_dirs)))
+    }
+    of_first = {arm: of_all[arm] for arm in of_second}
     asked = []
     places = [
         {arm: (Path(classifier_dirs[arm]), "") for arm in of_first},
@@ -251,11 +255,11 @@ def read_judges(
     by_colour = read_predictions(Path(second) / "colours" / "predictions.csv", classes)[""]
     check_against_manifest(by_colour, manifest, classes)
     compared = _compared(
-        {**of_first, SECOND: of_second[asked[1].control], COLOURS: by_colour}, manifest, classes, resamples=resamples,
-        confidence=confidence, seed=seed, pairs=[pair for arm in of_first for pair in ((SECOND, arm), (arm, COLOURS))],
+        {**of_all, SECOND: of_second[asked[1].control], COLOURS: by_colour}, manifest, classes, resamples=resamples,
+        confidence=confidence, seed=seed, pairs=[pair for arm in of_all for pair in ((SECOND, arm), (arm, COLOURS))],
     )  # fmt: skip
-    leads = {arm: compared[SECOND].differences[arm]["macro_f1"] for arm in of_first}
-    above = {arm: compared[arm].differences[COLOURS]["macro_f1"] for arm in of_first}
+    leads = {arm: compared[SECOND].differences[arm]["macro_f1"] for arm in of_all}
+    above = {arm: compared[arm].differences[COLOURS]["macro_f1"] for arm in of_all}
     colours = compared[COLOURS].metrics["macro_f1"]
     return Judges(candidates[0], asked[0], asked[1], leads, colours, above, confidence)
 

@@ -28,6 +28,8 @@ HOW = {
     ("sampling", "natural"): "each image equally often",
     ("sampling", "balanced"): "every class equally often",
     ("augment", "none"): "as they are",
+    ("augment", "flips"): "mirrored at random",
+    ("augment", "strong"): "turned, cropped and recoloured much",
     ("augment", "classic"): "turned, cropped and recoloured a little",
     ("background", "mask"): "background grey, in test too",
     ("background", "only"): "the leaf masked out, in test too",
@@ -115,6 +117,7 @@ def weak_points(
     never: Mapping[str, Sequence[str]],
     no_better_than_colours: Sequence[str],
     verdict: Verdict,
+    gans: int = 1,
 ) -> list[str]:
     """What a careful reader would hold against this run, in sentences; `x` is code.
 
@@ -125,6 +128,7 @@ def weak_points(
         never: arm → classes of which it recognises no test image.
         no_better_than_colours: Arms that do not surely exceed a regression on colour histograms.
         verdict: The overall one.
+        gans: That were trained.
     """
     found = [*untrained]
     if no_better_than_colours:
@@ -140,10 +144,11 @@ def weak_points(
         found.append(f"Few independent test images: {', '.join(few)}; the figures of such a class are hardly known.")
     if num_seeds == 1:
         found.append("One training seed: how much trainings differ is in no interval here.")
-    found.append(
-        "One GAN was trained. Another, of another seed, draws other leaves; how much that moves the figures is in no "
-        "interval here."
-    )
+    if gans == 1:
+        found.append(
+            "One GAN was trained. Another, of another seed, draws other leaves; how much that moves the figures is in "
+            "no interval here."
+        )
     found.append(
         f"A true difference below {verdict.evidence.detectable:.3f} macro-F1 to `{verdict.evidence.least_certain}` "
         "would be missed more than one time in five."
@@ -151,7 +156,9 @@ def weak_points(
     return found
 
 
-def next_steps(verdict: Verdict, *, steps: int, rarest: str, train: str, is_rendered_sample: bool = False) -> list[str]:
+def next_steps(
+    verdict: Verdict, *, steps: int, rarest: str, train: str, more_gans: int = 0, is_rendered_sample: bool = False
+) -> list[str]:
     """What to do next, in sentences; `x` is code.
 
     Args:
@@ -159,6 +166,7 @@ def next_steps(verdict: Verdict, *, steps: int, rarest: str, train: str, is_rend
         steps: Optimiser steps of every arm; 0 for a frozen network.
         rarest: The class with the fewest train images.
         train: Of the candidate's recipe.
+        more_gans: Until each classifier seed has one of its own.
         is_rendered_sample: Nothing of it is worth improving then.
     """
     if is_rendered_sample:
@@ -176,11 +184,13 @@ def next_steps(verdict: Verdict, *, steps: int, rarest: str, train: str, is_rend
         )
     if verdict.verdict == "helps":
         found.append(f"Feed `{train.replace('arrays/', '')}` to your own classifier: {TRAINED_ON[train]}.")
-        found.append("Train another GAN (`train_gan.seed`) to see that it was not the luck of this one.")
+        if more_gans:
+            found.append(f"Train {more_gans} more (`repeat_gan.seeds`): this may be the luck of one GAN.")
     else:
         found.append(
             f"Photograph more of `{rarest}`, the rarest class, if you can: on public leaf sets more photos were the "
             "surer gain (bench/results)."
         )
-        found.append("Train the GAN longer (`train_gan.total_kimg`) or from another seed (`train_gan.seed`).")
+        several = f", or {more_gans} more, to know it from one GAN's luck (`repeat_gan.seeds`)" if more_gans else ""
+        found.append(f"Train the GAN longer (`train_gan.total_kimg`){several}.")
     return found

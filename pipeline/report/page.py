@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from pipeline import controls_among
 from pipeline.measure.verdict import MIN_UNITS
 from pipeline.report.audit_section import Masked, audit_section
 from pipeline.report.class_labels import numbered
@@ -114,7 +115,9 @@ def render(contents: Contents) -> str:
     values = {
         "c": contents,
         "arms": arms,
+        "controls": controls_among(names),
         "rules": verdict_rules(
+            controls=controls_among(names),
             resamples=contents.method["resamples"],
             confidence=contents.method["confidence"],
             min_detectable=contents.method["min_detectable"],

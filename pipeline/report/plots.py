@@ -21,7 +21,9 @@ INK, MUTED, RULE = "#1f2a24", "#66736b", "#dfe5e1"
 ARM_COLORS = {
     "real": "#3b4540",
     "balanced": "#56b4e9",
+    "flips": "#7fb3d5",
     "classic": "#0072b2",
+    "strong": "#0b3c5d",
     "synthetic": "#e69f00",
     "synthetic_classic": "#d55e00",
     "synthetic_only": "#cc79a7",

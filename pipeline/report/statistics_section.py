@@ -153,10 +153,11 @@ groups, give the variance of both; Student's t allows for few seeds and for the 
 false one among them is {{ percent(1 - confidence) }}.</li>
 <li>Rules, in this order. <em>Not trained</em>: the arm, or the control that lacks only its synthetic images, has not
 learned (“Did they learn long enough?”). <em>Too little data</em>: fewer than {{ min_units }} independent test images.
-<em>Helps</em>: the interval of macro-F1's difference lies above zero against <code>real</code>,
-<code>balanced</code> and <code>classic</code>, so that balancing or classic augmentation is never counted as the
-GAN's merit. <em>Hurts</em>: it lies below zero against the control that lacks only the synthetic images; what
-balancing or classic augmentation cost is not counted as the GAN's fault. <em>Too little data</em>: undecided, and a
+<em>Helps</em>: the interval of macro-F1's difference lies above zero against each of
+{% for control in controls %}<code>{{ control }}</code>{{ ", " if not loop.last }}{% endfor %}, so that
+neither balancing nor augmentation of any strength is counted as the GAN's merit. <em>Hurts</em>: it lies below zero
+against the control that lacks only the synthetic images; what balancing or augmentation cost is not counted as the
+GAN's fault. <em>Too little data</em>: undecided, and a
 true difference of {{ min_detectable }} to the control least surely beaten would be missed more than one time in five,
 while a difference as large is not ruled out either (two one-sided tests).
 <em>No evidence</em>: otherwise.</li>
@@ -165,10 +166,13 @@ says a class more often has a higher recall of it, and need not know it better.<
 """
 
 
-def verdict_rules(*, resamples: int, confidence: float, min_detectable: float, min_units: int) -> Markup:
+def verdict_rules(
+    *, controls: Sequence[str], resamples: int, confidence: float, min_detectable: float, min_units: int
+) -> Markup:
     """How intervals and verdicts come about, as items of the list "How this was measured".
 
     Args:
+        controls: That the candidate is held against.
         resamples: Of seeds and test images.
         confidence: Of the intervals.
         min_detectable: As of `verdict.decide`.
@@ -176,6 +180,7 @@ def verdict_rules(*, resamples: int, confidence: float, min_detectable: float, m
     """
     return fill(
         RULES,
+        controls=controls,
         resamples=resamples,
         confidence=confidence,
         min_detectable=min_detectable,

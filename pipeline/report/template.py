@@ -150,14 +150,14 @@ trained on. Mean over {{ c.method.seeds | length }} seed{{ "s" if c.method.seeds
 {{ percent(c.method.confidence) }} interval. The highlighted arm was chosen among those with synthetic images by its
 macro-F1 on val.</p>
 <div class="scroll"><table>
-<thead><tr><th>arm</th><th>macro-F1</th><th>minus real</th><th>minus balanced</th><th>minus classic</th>
+<thead><tr><th>arm</th><th>macro-F1</th>{% for control in controls %}<th>minus {{ control }}</th>{% endfor %}
 <th>balanced acc.</th><th>accuracy</th><th>F1 on val</th></tr></thead>
 <tbody>
 {% for row in arms %}<tr{% if row.arm == c.candidate %} class="chosen"{% endif %}>
 <td><span class="swatch {{ marker(row.arm) }}" style="background: {{ color(row.arm) }}"></span>{{ row.arm }}</td>
 <td>{{ number(row, "macro_f1") }}</td>
 {% set risk = 1 - c.method.confidence %}
-{% for control in ("real", "balanced", "classic") %}<td>{{ number(row, "macro_f1_minus_" ~ control, True, risk) }}</td>
+{% for control in controls %}<td>{{ number(row, "macro_f1_minus_" ~ control, True, risk) }}</td>
 {% endfor %}<td>{{ number(row, "balanced_accuracy") }}</td><td>{{ number(row, "accuracy") }}</td>
 <td>{{ "%.3f" | format(row.val_macro_f1) }}</td></tr>
 {% endfor %}</tbody></table></div>
