@@ -17,6 +17,7 @@ def run(stage: Stage) -> None:
     from pipeline.learn.judge import train_judge
     from pipeline.learn.probe import USUAL_STRENGTH
     from pipeline.learn.trained import predict
+    from pipeline.measure.exchanged_folds import exchanged_folds
     from pipeline.measure.fidelity import fidelity_report
     from pipeline.measure.generator_faults import Side, generator_faults
     from pipeline.measure.label_scores import classification_accuracy_score, label_agreement
@@ -46,16 +47,20 @@ def run(stage: Stage) -> None:
 
     finals = {}
     features = {name: [extractors[name](store.images) for store in (train, val, synthetic)] for name in names}
+    leaves = [groups_of(of, "data/split/manifest.csv", side) for side, of in (("train", train), ("val", val))]
+    real = np.concatenate([train.labels, val.labels]), np.concatenate(leaves)
     for name, of in features.items():
         finals |= fidelity_report(
             of[0], train.labels, of[1], val.labels, of[2], synthetic.labels, classes, extractor=name, seed=seed
         )
+        finals |= exchanged_folds(
+            np.concatenate(of[:2]), *real, of[2], synthetic.labels, classes,
+            fold_counts=np.bincount(val.labels, minlength=len(classes)).tolist(), extractor=name, seed=seed,
+        )  # fmt: skip
     seen = features[names[0]]
-    leaves = [groups_of(of, "data/split/manifest.csv", side) for side, of in (("train", train), ("val", val))]
     finals |= told_apart(
-        np.concatenate(seen[:2]), np.concatenate([train.labels, val.labels]), np.concatenate(leaves), seen[2],
-        synthetic.labels, classes, extractor=names[0], seed=seed,
-    )  # fmt: skip
+        np.concatenate(seen[:2]), *real, seen[2], synthetic.labels, classes, extractor=names[0], seed=seed
+    )
     probabilities, on_val = (predict(judge.model, of.images) for of in (synthetic, val))
     finals |= label_agreement(probabilities, synthetic.labels, classes, probabilities_val=on_val, labels_val=val.labels)
     finals |= classification_accuracy_score(

@@ -35,6 +35,25 @@ def fidelity() -> dict[str, float]:
     )
 
 
+def test_what_chance_does_to_distances_stands_below_them(fidelity):
+    ends = {"drawn": (4.0, 3.5, 4.6), "drawn/rust": (2.0, 1.0, 3.0), "fold": (1.2, 0.9, 1.6), "fold/rust": (2.1, 1, 3)}
+    chance = {
+        f"{metric}_{of}{end}{suffix}": value / times
+        for key, values in ends.items()
+        for of, suffix in [(key.split("/")[0], key[len(key.split("/")[0]) :])]
+        for end, value in zip(("", "_lower", "_upper"), values, strict=True)
+        for metric, times in (("fd_leaf", 1), ("kid_leaf", 1000))
+    }
+    chance |= {f"{metric}_p{s}": p for metric in ("fd_leaf", "kid_leaf") for s, p in (("", 0.025), ("/rust", 0.6))}
+    assert "of real folds" not in fidelity_section(fidelity, CLASSES)
+    html = fidelity_section(fidelity | chance, CLASSES)
+    assert html.count("of real folds") == 2 and "Second table" in html  # of `leaf`, not of `inception`
+    body = html.split("of real folds", 1)[1].split("<tbody>", 1)[1].split("</tbody>", 1)[0]
+    cells = [re.sub(r"<[^>]+>", " ", cell).split() for cell in re.findall(r"<td.*?>(.*?)</td>", body, flags=re.S)]
+    assert cells[:4] == [["all", "classes"], ["4", "3.5", "to", "4.6"], ["1.2", "0.9", "to", "1.6"], ["0.025"]]
+    assert cells[7:9] == [["rust"], ["2", "1", "to", "3"]] and cells[10] == ["0.600"]
+
+
 def rows(html: str, heading: str) -> dict[str, list[tuple[str, str]]]:
     """Of the table below a heading: first cell to (figure, what stands below it) of the others."""
     table = html.split(heading, 1)[1].split("<tbody>", 1)[1].split("</tbody>", 1)[0]

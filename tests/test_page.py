@@ -372,6 +372,21 @@ def test_planted_improvement_helps(world):
     assert metrics["verdict/helps"] == 1.0 and metrics["verdict/difference_lower"] > 0
 
 
+def test_a_stronger_augmentation_is_a_control_where_it_is_an_arm(world, tmp_path):
+    """What beats real, balanced and classic does not help where `strong` without a GAN does as well; it is advised."""
+    write_arm(world["classifier_dirs"]["synthetic"], 5.0, 99)
+    write_arm(tmp_path / "classifier" / "strong", 5.0, 98)
+    world["classifier_dirs"]["strong"] = tmp_path / "classifier" / "strong"
+    metrics = compare_predictions(**world)
+    assert metrics["verdict/helps"] == 0.0
+    assert metrics["synthetic/test/macro_f1_minus_classic_lower"] > 0
+    assert metrics["synthetic/test/macro_f1_minus_strong_lower"] <= 0
+    page = (world["out_dir"] / "report.html").read_text(encoding="utf-8")
+    assert "<th>minus strong</th>" in page and "<th>minus flips</th>" not in page
+    first = (world["out_dir"] / "verdict.txt").read_text(encoding="utf-8").splitlines()[0]
+    assert "cropped and recoloured much" in first
+
+
 def test_candidate_is_chosen_on_val_not_on_test(world):
     """`synthetic` is perfect on test and hopeless on val: choosing it would be peeking."""
 

@@ -117,7 +117,9 @@ def test_same_pictures_for_the_same_data(tmp_path):
 
 
 def test_rules_name_their_levels():
-    text = str(verdict_rules(controls=["real", "strong"], resamples=2000, confidence=0.95, min_detectable=0.1, min_units=6))
+    text = str(
+        verdict_rules(controls=["real", "strong"], resamples=2000, confidence=0.95, min_detectable=0.1, min_units=6)
+    )
     assert "lies below zero against the control that lacks only the synthetic images" in " ".join(text.split())
     assert "fewer than 6" in text and "difference of 0.1" in text
     assert "is 5%" in text and text.count("<li>") == text.count("</li>") == 3

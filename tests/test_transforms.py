@@ -52,11 +52,25 @@ def test_transforms_draw_independently():
     assert min(counts.values()) > 25  # 50 expected of each
 
 
-def test_classic_flips_in_all_four_ways():
-    policy = build_policy("classic", 16)
-    policy.transforms = policy.transforms[:2]
+def test_flips_are_all_four_and_nothing_else():
+    policy = build_policy("flips", 16)
     image = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
-    assert len({policy(image, 0, i).tobytes() for i in range(60)}) == 4
+    mirrored = {out.tobytes() for a in (image, image[::-1]) for out in (a, a[:, ::-1])}
+    assert {policy(image, 0, i).tobytes() for i in range(60)} == mirrored
+
+
+def test_each_policy_changes_more_than_the_one_before():
+    ramp = np.linspace(0, 255, 32).astype(np.uint8)
+    image = np.stack([np.tile(ramp, (32, 1)), np.tile(ramp[:, None], (1, 32)), np.full((32, 32), 90, np.uint8)], -1)
+
+    def change(name: str) -> float:
+        """From the mirrored image that is nearest."""
+        ways = [out for a in (image, image[::-1]) for out in (a, a[:, ::-1])]
+        drawn = [build_policy(name, 32)(image, 3, i).astype(int) for i in range(40)]
+        return float(np.mean([min(np.abs(out - way).mean() for way in ways) for out in drawn]))
+
+    none, flips, classic, strong = (change(name) for name in ("none", "flips", "classic", "strong"))
+    assert none == flips == 0 < classic and strong > 2 * classic
 
 
 def test_misspelled_argument_is_an_error(monkeypatch):
@@ -79,4 +93,4 @@ def test_building_leaves_warnings_as_they_were():
 def test_unknown_policy_is_named():
     with pytest.raises(InputError, match="classical"):
         build_policy("classical", 16)
-    assert sorted(POLICIES) == ["classic", "none"]
+    assert sorted(POLICIES) == ["classic", "flips", "none", "strong"]

@@ -49,6 +49,7 @@ def fidelity_section(fidelity: Mapping[str, Any], classes: Sequence[str]) -> Mar
                 "words": EXTRACTOR_WORDS.get(extractor, "a network of that name"),
                 "frechet": "FID" if frechet_name(extractor) == "fid" else "FD",
                 "rows": _rows(fidelity, extractor, classes),
+                "chance": _chance_rows(fidelity, extractor, classes),
             }
             for extractor in extractors
         ],
@@ -78,6 +79,24 @@ def _rows(fidelity: Mapping[str, Any], extractor: str, classes: Sequence[str]) -
         ]
         if any(own != "–" for own, _ in cells):
             rows.append({"name": name, "n": _said(fidelity, f"n/scored{suffix}", ".0f"), "cells": cells})
+    return rows
+
+
+def _chance_rows(fidelity: Mapping[str, Any], extractor: str, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Of `exchanged_folds`: distances of synthetic images and of real folds, where 95% of either lie, and p."""
+    rows = []
+    for name, suffix in _groups(classes):
+        cells = []
+        for metric, spec, times in ((frechet_name(extractor), ".3g", 1), (f"kid_{extractor}", ".2g", KID_SHOWN_TIMES)):
+            if f"{metric}_p{suffix}" not in fidelity:
+                continue
+            cell = {
+                f"{of}{end}": _said(fidelity, f"{metric}_{of}{end}{suffix}", spec, times)
+                for of in ("drawn", "fold") for end in ("", "_lower", "_upper")
+            }  # fmt: skip
+            cells.append(cell | {"p": f"{float(fidelity[f'{metric}_p{suffix}']):.3f}"})
+        if len(cells) == 2:
+            rows.append({"name": name, "cells": cells})
     return rows
 
 
@@ -224,7 +243,20 @@ real leaves (val) get in their place, as many of each class. {{ how }}</p>
 <td>{{ row.n }}<span class="ends">floor</span></td>
 {% for own, floor in row.cells %}<td>{{ own }}<span class="ends">{{ floor }}</span></td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>
+{% if table.chance %}<div class="scroll"><table>
+<thead><tr><th>class</th><th>{{ table.frechet }} of synthetic</th><th>of real folds</th><th>p</th>
+<th>KID ×{{ times }} of synthetic</th><th>of real folds</th><th>p</th></tr></thead>
+<tbody>{% for row in table.chance %}<tr{% if loop.first %} class="total"{% endif %}><td class="text">{{ row.name }}</td>
+{% for cell in row.cells %}
+<td>{{ cell.drawn }}<span class="ends">{{ cell.drawn_lower }} to {{ cell.drawn_upper }}</span></td>
+<td>{{ cell.fold }}<span class="ends">{{ cell.fold_lower }} to {{ cell.fold_upper }}</span></td>
+<td>{{ cell.p }}</td>{% endfor %}</tr>
+{% endfor %}</tbody></table></div>{% endif %}
 {% endfor %}
+{% if tables and tables[0].chance %}<p class="note">Second table: how far chance moves these distances. Again and again
+as many real leaves as val has are taken out of train and val together, whole leaves, and held against the rest, and so
+are as many synthetic ones; below each mean stands where 95% lie. p: how often chance alone would put real leaves as far
+from the rest as the synthetic ones are; a perfect generator has a p anywhere between 0 and 1.</p>{% endif %}
 {% if tables %}
 <ul class="note">
 <li><b>{{ tables | map(attribute="frechet") | unique | join(", ") }}</b> (Fréchet distance) and <b>KID</b> (kernel
