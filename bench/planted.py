@@ -5,7 +5,8 @@
 
 Each split divides the leaf groups anew: three fifths train, one val, one held out. The held-out photos are then handed
 to `assess`'s checks as if a GAN had drawn them: as they are, and with a fault planted. Features and judge are those of
-params.yaml. Counted is how often an alarm is raised: copies of train, a collapsed class, swapped labels.
+params.yaml. Counted is how often an alarm is raised: copies of train, copies that are
+turned or zoomed, a collapsed class, swapped labels.
 """
 
 from __future__ import annotations
@@ -27,11 +28,17 @@ from pipeline.images.sample import CLASSES, render_sample
 from pipeline.images.seeding import numpy_rng
 from pipeline.images.split import split_images
 from pipeline.images.store import Store, load_store
+from pipeline.images.turned_copies import turned_copies
 from pipeline.params import load_params
 
 SIDES = {"train": 0.6, "val": 0.2, "held_out": 0.2}
 # Alarm → the metrics that raise it.
-ALARMS = {"copies": r"memorisation/flagged", "collapsed": r"collapsed/.+", "labels": r"label_swapped/.+"}
+ALARMS = {
+    "copies": r"memorisation/flagged",
+    "turned": r"turned/flagged",
+    "collapsed": r"collapsed/.+",
+    "labels": r"label_swapped/.+",
+}
 
 
 class Leaves(NamedTuple):
@@ -80,20 +87,68 @@ def replay(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(out, 0, 255).astype(np.uint8)
 
 
-def with_copies(share: float) -> Callable[[Leaves, Leaves, np.random.Generator], Leaves]:
-    """A generator that replays train leaves of the right class for this share of its images, one at least."""
+def turn(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A copy turned by any angle, zoomed in by up to 1.4, half of the time mirrored, exposed anew, with noise."""
+    import cv2
 
-    def plant(held_out: Leaves, train: Leaves, rng: np.random.Generator) -> Leaves:
-        images = held_out.images.copy()
+    side = image.shape[0]
+    move = cv2.getRotationMatrix2D((side / 2, side / 2), rng.uniform(-180, 180), rng.uniform(1.0, 1.4))
+    move[:, 2] += rng.uniform(-0.05, 0.05, 2) * side
+    moved = cv2.warpAffine(image, move, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    moved = moved[:, :: rng.choice([-1, 1])] * rng.uniform(0.9, 1.1) + rng.normal(0, 4, image.shape)
+    return np.clip(moved, 0, 255).astype(np.uint8)
+
+
+def blur(image: np.ndarray) -> np.ndarray:
+    """As small GANs draw."""
+    import cv2
+
+    return cv2.GaussianBlur(image, (0, 0), image.shape[0] / 64)
+
+
+def overlay(image: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Two photos over each other."""
+    return ((image.astype(np.uint16) + other) // 2).astype(np.uint8)
+
+
+def patchwork(image: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The left half of one, the right half of another."""
+    half = image.shape[1] // 2
+    return np.concatenate([image[:, :half], other[:, half:]], axis=1)
+
+
+# From the held-out leaves and all sides to what a faulty generator would have drawn
+Plant = Callable[[Leaves, Mapping[str, Leaves], np.random.Generator], Leaves]
+Make = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]  # of two photos of a class, an image
+
+
+def made_of(side: str, share: float, make: Make) -> Plant:
+    """A generator that makes this share of its images of photos of their class that it has seen, one at least."""
+
+    def plant(held_out: Leaves, sides: Mapping[str, Leaves], rng: np.random.Generator) -> Leaves:
+        seen, images = sides[side], held_out.images.copy()
         for row in rng.permutation(len(images))[: max(1, round(share * len(images)))]:
-            own = np.flatnonzero(train.labels == held_out.labels[row])
-            images[row] = replay(train.images[rng.choice(own, 1)], rng)[0]
+            own = np.flatnonzero(seen.labels == held_out.labels[row])
+            one, other = rng.choice(own, 2)
+            images[row] = make(seen.images[one], seen.images[other], rng)
         return held_out._replace(images=images)
 
     return plant
 
 
-def collapsed(held_out: Leaves, train: Leaves, rng: np.random.Generator) -> Leaves:
+def mislabelled(share: float) -> Plant:
+    """This share of the images bears the name of another class."""
+
+    def plant(held_out: Leaves, sides: Mapping[str, Leaves], rng: np.random.Generator) -> Leaves:
+        labels, num_classes = held_out.labels.copy(), held_out.labels.max() + 1
+        rows = rng.permutation(len(labels))[: max(1, round(share * len(labels)))]
+        labels[rows] = (labels[rows] + rng.integers(1, num_classes, len(rows))) % num_classes
+        return held_out._replace(labels=labels)
+
+    return plant
+
+
+def collapsed(held_out: Leaves, sides: Mapping[str, Leaves], rng: np.random.Generator) -> Leaves:
     """The largest class shows one leaf, moved and noised."""
     k = np.bincount(held_out.labels).argmax()
     rows = np.flatnonzero(held_out.labels == k)
@@ -102,21 +157,39 @@ def collapsed(held_out: Leaves, train: Leaves, rng: np.random.Generator) -> Leav
     return held_out._replace(images=images)
 
 
-def swapped(held_out: Leaves, train: Leaves, rng: np.random.Generator) -> Leaves:
+def swapped(held_out: Leaves, sides: Mapping[str, Leaves], rng: np.random.Generator) -> Leaves:
     """The two largest classes under each other's names."""
     a, b = np.argsort(-np.bincount(held_out.labels), kind="stable")[:2]
     labels = np.where(held_out.labels == a, b, np.where(held_out.labels == b, a, held_out.labels))
     return held_out._replace(labels=labels)
 
 
+def _replayed(image: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return replay(image[None], rng)[0]
+
+
+def _turned(image: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return turn(image, rng)
+
+
 # Plant → what becomes of the held-out photos.
-PLANTS: dict[str, Callable[[Leaves, Leaves, np.random.Generator], Leaves]] = {
-    "nothing": lambda held_out, train, rng: held_out,
-    "copies_5%": with_copies(0.05),
-    "copies_10%": with_copies(0.1),
-    "copies_20%": with_copies(0.2),
+PLANTS: dict[str, Plant] = {
+    "nothing": lambda held_out, sides, rng: held_out,
+    "copies_5%": made_of("train", 0.05, _replayed),
+    "copies_10%": made_of("train", 0.1, _replayed),
+    "copies_20%": made_of("train", 0.2, _replayed),
+    "blurred_copies_20%": made_of("train", 0.2, lambda image, other, rng: blur(_replayed(image, other, rng))),
+    "turned_5%": made_of("train", 0.05, _turned),
+    "turned_10%": made_of("train", 0.1, _turned),
+    "turned_20%": made_of("train", 0.2, _turned),
+    "turned_and_blurred_20%": made_of("train", 0.2, lambda image, other, rng: blur(turn(image, rng))),
+    "overlays_20%": made_of("train", 0.2, lambda image, other, rng: overlay(image, other)),
+    "patchworks_20%": made_of("train", 0.2, lambda image, other, rng: patchwork(image, other)),
+    "val_copies_20%": made_of("val", 0.2, _turned),
     "collapsed": collapsed,
     "swapped": swapped,
+    "mislabelled_10%": mislabelled(0.1),
+    "mislabelled_30%": mislabelled(0.3),
 }
 
 
@@ -146,10 +219,13 @@ def alarms(leaves: Leaves, classes: list[str], settings: Mapping[str, Any], seed
     on_val = predict(judge.model, sides["val"].images)
     found = {}
     for name, plant in PLANTS.items():
-        drawn = plant(sides["held_out"], sides["train"], numpy_rng(seed, f"plant/{name}"))
+        drawn = plant(sides["held_out"], sides, numpy_rng(seed, f"plant/{name}"))
         probabilities = predict(judge.model, drawn.images)
         metrics = generator_faults(
             train, val, side(drawn, None), classes, probabilities=probabilities, probabilities_val=on_val
+        ).metrics
+        metrics |= turned_copies(
+            sides["train"].images, sides["train"].groups, sides["val"].images, drawn.images, drawn.labels
         ).metrics
         found[name] = {
             alarm: any(value == 1 and re.fullmatch(pattern, key) for key, value in metrics.items())

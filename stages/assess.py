@@ -4,7 +4,6 @@ from stages._entry import Stage, main
 
 
 def run(stage: Stage) -> None:
-    import csv
     import json
     from functools import partial
 
@@ -12,8 +11,10 @@ def run(stage: Stage) -> None:
 
     from pipeline.features.extractors import build_extractors
     from pipeline.features.penultimate import penultimate_features
+    from pipeline.gan.balanced_set import write_csv
     from pipeline.images.manifest import groups_of
     from pipeline.images.store import load_store
+    from pipeline.images.turned_copies import turned_copies
     from pipeline.learn.judge import train_judge
     from pipeline.learn.probe import USUAL_STRENGTH
     from pipeline.learn.trained import predict
@@ -72,22 +73,23 @@ def run(stage: Stage) -> None:
           for of, own, groups in zip((train, val, synthetic), seen, (*leaves, None), strict=True)),
         classes, probabilities=probabilities, probabilities_val=on_val,
     )  # fmt: skip
+    turned = turned_copies(train.images, leaves[0], val.images, synthetic.images, synthetic.labels)
+    photos = [*(("train", file) for file in train.files), *(("val", file) for file in val.files)]
+    of_pairs = [(synthetic.files[row], *photos[of], points) for row, of, points in turned.pairs]
+    faults.metrics.update(turned.metrics)
     of_faults = {key: float(f"{value:.6g}") for key, value in faults.metrics.items()}
     with stage.fresh("results/assess") as out:
         text = json.dumps(finals, indent=2, sort_keys=True, ensure_ascii=False)
         (out / "fidelity.json").write_text(text + "\n", encoding="utf-8")
-        with open(out / "scores.csv", "w", newline="", encoding="utf-8") as f:
-            writer = csv.writer(f, lineterminator="\n")
-            writer.writerow(["file", "class", *(f"p/{name}" for name in classes)])
-            for file, label, row in zip(synthetic.files, synthetic.labels, probabilities, strict=True):
-                writer.writerow([file, classes[label], *(f"{p:.6f}" for p in row)])
+        rows = zip(synthetic.files, synthetic.labels, probabilities, strict=True)
+        scores = ([file, classes[label], *(f"{p:.6f}" for p in own)] for file, label, own in rows)
+        write_csv(out / "scores.csv", ["file", "class", *(f"p/{name}" for name in classes)], scores)
         text = json.dumps(of_faults, indent=2, sort_keys=True, ensure_ascii=False)
         (out / "memorisation.json").write_text(text + "\n", encoding="utf-8")
-        for name, rows in [("nearest", faults.nearest), ("distances", faults.distances)]:
-            with open(out / f"{name}.csv", "w", newline="", encoding="utf-8") as f:
-                writer = csv.writer(f, lineterminator="\n")
-                writer.writerow(rows[0] if rows else ["file"])
-                writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in row.values()] for row in rows)
+        write_csv(out / "turned.csv", ["file", "side", "photo", "points"], of_pairs)
+        for name, found in [("nearest", faults.nearest), ("distances", faults.distances)]:
+            plain = ([f"{x:.6g}" if isinstance(x, float) else x for x in row.values()] for row in found)
+            write_csv(out / f"{name}.csv", list(found[0]) if found else ["file"], plain)
     stage.finals(finals | of_faults)
 
 

@@ -56,6 +56,17 @@ def test_what_is_found_is_a_warning():
     assert "takes 80% for it and 10% for healthy" in swapped and "rust &amp; &lt;b&gt;" in swapped
 
 
+def test_turned_copies_are_a_warning_or_said_not_to_be_there():
+    turned = {"turned/n_synthetic": 80.0, "turned/synthetic": 2.0, "turned/n_real": 130.0, "turned/real": 1.0,
+              "turned/p_value": 0.32, "turned/flagged": 0.0}  # fmt: skip
+    quiet = words(QUIET | turned)
+    assert "No sign of copies that are turned" in quiet and "Copies, turned" not in quiet
+    assert "2 of 80 synthetic images show the very points of a photo of train or val, as 1 of 130 photos" in quiet
+    loud = QUIET | turned | {"turned/flagged": 1.0, "turned/synthetic": 40.0, "turned/p_value": 1e-9}
+    assert "Copies, turned, zoomed or cut out: 40 of 80" in words(loud) and "No sign of copies" not in words(loud)
+    assert 'class="warning"' in memorisation_section(loud, CLASSES)
+
+
 def test_what_could_not_be_tested_is_said():
     untested = {key: value for key, value in QUIET.items() if not key.startswith("memorisation/")}
     assert "could not be tested" in words(untested) and "No sign" not in words(untested)

@@ -84,18 +84,23 @@ def find_keypoints(image: Image.Image) -> Keypoints:
     return Keypoints(places, descriptors[order].astype(np.uint8), grey)
 
 
-def matches(pictures: Sequence[Keypoints]) -> list[Match]:
-    """All pairs that are proposed and verified, sorted by index."""
+def matches(pictures: Sequence[Keypoints], *, references: int | None = None) -> list[Match]:
+    """All pairs that are proposed and verified, sorted by index.
+
+    Args:
+        pictures: To be compared.
+        references: None: each is compared with each. A number: each with the first so many alone.
+    """
     best: dict[tuple[int, int], Match] = {}
-    for a, b, mirrored in propose(pictures):
+    for a, b, mirrored in propose(pictures, references=references):
         points = agreeing_points(pictures[a], pictures[b], mirrored=mirrored)
         if points >= MIN_MATCHES and (pair := (a, b)) and (pair not in best or points > best[pair].points):
             best[pair] = Match(a, b, points, mirrored)
     return sorted(best.values())
 
 
-def propose(pictures: Sequence[Keypoints]) -> list[tuple[int, int, bool]]:
-    """Pairs worth comparing: (a, b, whether mirrored), a < b, sorted."""
+def propose(pictures: Sequence[Keypoints], *, references: int | None = None) -> list[tuple[int, int, bool]]:
+    """Pairs worth comparing: (a, b, whether mirrored), a < b, sorted; `references` as of `matches`."""
     from scipy.sparse import csr_array
 
     n = len(pictures)
@@ -123,6 +128,8 @@ def propose(pictures: Sequence[Keypoints]) -> list[tuple[int, int, bool]]:
             votes = (weighted[start : start + _BLOCK] @ other.T).toarray()
             if not mirrored:  # a picture is no neighbour of its own
                 votes[np.arange(len(votes)), start + np.arange(len(votes))] = 0
+            if references is not None:
+                votes[:, references:] = 0
             most = np.argpartition(-votes, min(PROPOSALS, n - 1), axis=1)[:, :PROPOSALS]
             for row, others in enumerate(most):
                 i = start + row

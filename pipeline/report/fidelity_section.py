@@ -256,7 +256,8 @@ real leaves (val) get in their place, as many of each class. {{ how }}</p>
 {% if tables | selectattr("chance") | list %}<p class="note">Second table: how far chance moves these distances. Again
 and again as many real leaves as val has are taken out of train and val together, whole leaves, and held against the
 rest, and so are as many synthetic ones; below each mean stands where 95% lie. p: how often chance alone would put real
-leaves as far from the rest as the synthetic ones are; a perfect generator has a p anywhere between 0 and 1.</p>{% endif %}
+leaves as far from the rest as the synthetic ones are; a perfect generator has a p anywhere between 0 and 1.</p>
+{% endif %}
 {% if tables %}
 <ul class="note">
 <li><b>{{ tables | map(attribute="frechet") | unique | join(", ") }}</b> (Fréchet distance) and <b>KID</b> (kernel

@@ -47,7 +47,7 @@ def memorisation_section(
         SECTION,
         verdict=_verdict(metrics, spaces, classes),
         alarming=bool(metrics.get("memorisation/flagged")) or copies > 0,
-        warnings=[*_collapses(metrics, classes), *_swaps(metrics, classes)],
+        warnings=[*_turned(metrics), *_collapses(metrics, classes), *_swaps(metrics, classes)],
         fine=_fine_sentences(metrics, classes),
         copy_rows=[_copy_row(metrics, spaces, name) for name in ["", *classes]] if spaces else [],
         spaces=[(name, SPACE_WORDS.get(name, f"by features of {name}")) for name in spaces],
@@ -150,6 +150,22 @@ def _label_rows(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[dict
     ]
 
 
+def _turned(metrics: Mapping[str, Any]) -> list[str]:
+    if not metrics.get("turned/flagged"):
+        return []
+    return [f"Copies, turned, zoomed or cut out: {_turned_sentence(metrics)} Which ones is in turned.csv of `assess`."]
+
+
+def _turned_sentence(metrics: Mapping[str, Any]) -> str:
+    n, found, n_real, real = (
+        f"{metrics[f'turned/{key}']:.0f}" for key in ("n_synthetic", "synthetic", "n_real", "real")
+    )
+    return (
+        f"{found} of {n} synthetic images show the very points of a photo of train or val, as {real} of {n_real} "
+        f"photos of other leaves do (p = {metrics['turned/p_value']:.2g})."
+    )
+
+
 def _collapses(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
     return [
         f"`{name}` has collapsed: its synthetic images vary {metrics.get(f'spread_pixel/{name}', 0):.2f} times as much "
@@ -172,6 +188,8 @@ def _swaps(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
 
 def _fine_sentences(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
     sentences = []
+    if "turned/p_value" in metrics and not _turned(metrics):
+        sentences.append(f"No sign of copies that are turned, zoomed or cut out: {_turned_sentence(metrics)}")
     if any(f"collapsed/{c}" in metrics for c in classes) and not _collapses(metrics, classes):
         sentences.append("No class has collapsed to a few pictures.")
     if any(f"label_swapped/{c}" in metrics for c in classes) and not _swaps(metrics, classes):
@@ -224,9 +242,9 @@ copying.</p>
 {% endfor %}</tbody></table></div>
 <p class="note">Compared {% for name, words in spaces %}<code>{{ name }}</code>: {{ words }}{{ "; " if not loop.last
 }}{% endfor %}. p is the chance of so many suspicious images if they were new leaves; that of the first row, which gives
-the verdict, is corrected for all classes and tests, that of a class for the tests alone. What this can't see: copies
-that are zoomed, turned by odd angles or put together from parts of several images, and a few copies in a large set that
-are not close enough to be named.</p>
+the verdict, is corrected for all classes and tests, that of a class for the tests alone. Copies that are turned by
+odd angles, zoomed or cut out are looked for by keypoints. What this can't see: a few copies in a large set, and such as
+are blurred until no points are left. How often each kind is found is in bench/results (“Planted faults”).</p>
 {% endif %}
 {% if variety_rows %}
 <h3>Variety</h3>
@@ -255,7 +273,8 @@ than of real ones.</p>
 {% endfor %}</tbody></table></div>
 <p class="note">By a classifier of real train images. A class counts as mixed up where another one is named more
 often than its own, and val images show that this is not the classifier's own mistake (Fisher's exact test at 5%,
-corrected for all pairs of classes).</p>
+corrected for all pairs of classes). Not seen: a part of the labels, a tenth to a third, wrong here and there; they
+only lower the shares above.</p>
 {% endif %}
 </section>
 """
