@@ -27,6 +27,7 @@ from pipeline.machine import collect_less, fix_threads, keep_memory, write_recor
 from pipeline.no_compiler import stand_in_for_compiler
 from pipeline.params import Params, load_params
 from pipeline.stage_lock import stage_lock
+from stages._costs import note_cost
 from stages._inputs import METRICS, PARAMS, Inputs, drop_leftovers
 
 STATE = Path(".state")
@@ -294,4 +295,5 @@ def main(
         with stage._own_run() if tracked else contextlib.nullcontext():
             run(stage)
         stage.refuse_other_inputs()  # once more: tracking may have waited for a slow server
+        note_cost(stage.name)
         shutil.rmtree(stage.state_dir, ignore_errors=True)  # not before: until here a kill could come

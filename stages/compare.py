@@ -1,5 +1,6 @@
 """compare: every arm and budget side by side, with intervals, and the verdict that the numbers force."""
 
+from stages._costs import costs_sentence
 from stages._entry import Stage, main
 from stages._inputs import metrics_file, stage_names
 
@@ -93,8 +94,9 @@ def run(stage: Stage) -> None:
     number = number_of_comparison(".state/comparisons.csv", "data/split/manifest.csv", f"{out_dir}/metrics.json")
     stage.report({"comparisons_on_this_test_split": number}, 0)  # no output: another machine has asked otherwise
     print(summary(out_dir))
-    if sentence := comparison_sentence(number):
-        print(f"\n{sentence}")
+    for sentence in (costs_sentence(stage.params), comparison_sentence(number)):
+        if sentence:
+            print(f"\n{sentence}")
 
 
 if __name__ == "__main__":

@@ -334,6 +334,20 @@ def test_each_classifier_seed_has_a_gan_of_its_own(project):
     assert "true difference below" in page and "One GAN was trained" not in page  # among what is weak about the run
 
 
+def test_what_the_gan_cost_is_said_beside_what_the_recipes_cost(project, undo):
+    done = project.stage("compare")
+    assert done.returncode == 0, done.stderr[-3000:]
+    (said,) = re.findall(r"The 2 GANs and the images took (\d+) seconds .* filter (\d+); all 12 recipes together (\d+)",
+                         " ".join(done.stdout.split()))  # fmt: skip
+    noted = {path.name: float(path.read_text()) for path in (project.folder / ".state/costs").iterdir()}
+    of_gans = sum(value for name, value in noted.items() if name.split("@")[0] in
+                  ("train_gan", "specialise_gan", "generate", "repeat_gan"))  # fmt: skip
+    wanted = (of_gans, noted["filter_synthetic"], noted["train_classifier"])
+    assert all(abs(int(text) - value) <= 0.6 for text, value in zip(said, wanted, strict=True)) and of_gans > 5
+    (project.folder / ".state/costs/generate").unlink()
+    assert "seconds of processor time" not in project.stage("compare").stdout
+
+
 def test_a_rank_that_fails_says_one_sentence(project, undo):
     project.set_params({"train_gan": {"launcher": "torchrun", "num_processes": 2}})
     damaged = project.folder / "models/extractor/joint/model.safetensors"

@@ -1,0 +1,40 @@
+"""What each stage took of this machine's processor: noted beside the outputs, for another run would take other seconds.
+
+A stage that DVC takes from its cache keeps the note of the run that made it, where there is one; of one that was killed
+and went on, the last process alone is noted.
+"""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+from pipeline.params import Params
+
+COSTS = Path(".state/costs")
+
+
+def note_cost(name: str) -> None:
+    """Keep the CPU-seconds of this process and of those that it has started."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    COSTS.mkdir(parents=True, exist_ok=True)
+    (COSTS / name).write_text(f"{sum(of.ru_utime + of.ru_stime for of in used):.1f}\n", encoding="utf-8")
+
+
+def costs_sentence(params: Params) -> str | None:
+    """What the synthetic images cost beside all training recipes; None where a stage has left no note."""
+    gans = ["train_gan", *(f"specialise_gan@{name}" for name in params.classes), "generate"]
+    gans += [f"repeat_gan@{seed}" for seed in params.repeat_gan.seeds]
+    parts = {"gan": gans, "filter": ["filter_synthetic"], "arms": ["train_classifier"]}
+    try:
+        cost = {
+            part: sum(float((COSTS / name).read_text(encoding="utf-8")) for name in names)
+            for part, names in parts.items()
+        }
+    except (OSError, ValueError):
+        return None
+    whose = "The GAN" if len(params.repeat_gan.seeds) == 0 else f"The {1 + len(params.repeat_gan.seeds)} GANs"
+    return (
+        f"{whose} and the images took {cost['gan']:.0f} seconds of processor time here, the filter "
+        f"{cost['filter']:.0f}; all {len(params.arms)} recipes together {cost['arms']:.0f}."
+    )
