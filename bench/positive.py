@@ -36,7 +36,9 @@ TARGETS = (1, 2)  # images a class, as a multiple of the largest
 ARMS = {  # sampling, augmentation, whether the renderer's leaves are among its images
     "real": ("natural", "none", False),
     "balanced": ("balanced", "none", False),
+    "flips": ("balanced", "flips", False),
     "classic": ("balanced", "classic", False),
+    "strong": ("balanced", "strong", False),
     "synthetic": ("balanced", "none", True),
     "synthetic_classic": ("balanced", "classic", True),
 }
@@ -77,7 +79,7 @@ def judged(judge: dict[str, Any], train: Store, drawn: Store, val: Store, test: 
         on_val[arm] = mean_f1(trained, val)
         predicted[arm] = np.stack([predict(t.model, test.images).argmax(axis=1) for t in trained])
     candidate = choose_candidate(on_val)
-    of = compare_arms(test.labels, predicted, classes=test.classes)
+    of = compare_arms(test.labels, predicted, classes=test.classes, references=controls_among(predicted))
     differences = {control: of[candidate].differences[control]["macro_f1"] for control in controls_among(of)}
     verdict = decide(differences, matched=MATCHED_CONTROL[candidate])
     scores = {arm: of[arm].metrics["macro_f1"] for arm in ARMS}
