@@ -81,7 +81,7 @@ def project(root, tmp_path, monkeypatch) -> Path:
         config = {"classes": CLASSES, "trained_on": [name], "img_resolution": 32, **SHAPE}
         G, D = build(config)
         save_model(tmp_path / "models/gan/class" / name, G.eval(), D.eval(), config)
-    for arm, wrong in {"real": 9, "balanced": 6, "classic": 3}.items():
+    for arm, wrong in {"real": 9, "balanced": 6, "flips": 5, "classic": 3, "strong": 5}.items():
         write_predictions(tmp_path, arm, wrong)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -114,7 +114,7 @@ def rows_of(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(f))
 
 
-@pytest.mark.parametrize("best", ["real", "balanced", "classic"])
+@pytest.mark.parametrize("best", ["real", "flips", "classic", "strong"])
 def test_ratio_0_predicts_what_the_best_control_on_val_predicts(project, best):
     shutil.rmtree(project / "results/classifier" / best)
     write_predictions(project, best, 0)
