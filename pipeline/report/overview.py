@@ -149,6 +149,8 @@ def weak_points(
             "One GAN was trained. Another, of another seed, draws other leaves; how much that moves the figures is in "
             "no interval here."
         )
+    else:
+        found.append(f"Pictures, fidelity and copies are those of the first of {gans} GANs.")
     found.append(
         f"A true difference below {verdict.evidence.detectable:.3f} macro-F1 to `{verdict.evidence.least_certain}` "
         "would be missed more than one time in five."
