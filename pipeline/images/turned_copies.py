@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.images.keypoints import find_keypoints, matches
 
-MOST_SYNTHETIC = 1000  # that are looked at, an even share of each class; a minute of a core with as many real ones
+MOST_SYNTHETIC = 400  # that are looked at, an even share of each class; six seconds of a core with as many photos
 FALSE_ALARMS = 0.01
 
 
