@@ -108,6 +108,7 @@ STAGE_START = 3.5  # interpreter, imports and DVC of one stage
 FILE = 0.003  # one image written, hashed and linked
 DECODED_PIXEL = 25e-9  # one pixel decoded, hashed and resized, on one core
 PAIR, MOST_PAIRING = 3e-5, 40.0  # a synthetic or real image held against one of train by pixels; `assess` samples
+KEYPOINTS, MOST_KEYPOINTS = 0.008, 400  # of a picture, found and matched; of synthetic ones no more are looked at
 FITTED = 5e-5  # an image and class of a regression, at all strengths
 FORWARD = 1 / 3  # a forward pass as a share of a training step of the classifier
 FEATURES = 1280  # of a frozen network's photo: those of Lite0
@@ -379,7 +380,9 @@ def _shared_out(
         "generate": drawn * (drawing + 2 * FILE),
         "filter_synthetic": (CANDIDATES * drawn + (1 + views) * train) * seen
         + drawn * (CANDIDATES * drawing + 2 * FILE),
-        "assess": (2 * drawn + 2 * train) * seen + min(PAIR * (drawn + rest * total) * train, MOST_PAIRING),
+        "assess": (2 * drawn + 2 * train) * seen
+        + min(PAIR * (drawn + rest * total) * train, MOST_PAIRING)
+        + KEYPOINTS * (rest * total + min(drawn, MOST_KEYPOINTS)),
         "repeat_gan": 0.0,
         "sweep_mixture": gans * train * max(ratios) * drawing,
         "predicting": predicting(looks, label_budgets),

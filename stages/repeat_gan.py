@@ -66,7 +66,7 @@ def run(stage: Stage) -> None:
             places = [files / "filtered", files / "augmented_filtered", files / "of_filtered"]
             figures = filter_images(
                 stage, of_filter, by_class, [*places, sets / "augmented_filtered", files / "log"],
-                state_dir=stage.state_dir / "filter", report=curves("filter"),
+                state_dir=stage.state_dir / "filter" / stage.name, report=curves("filter"),
             )  # fmt: skip
             finals |= {f"filter/{key}": value for key, value in figures.items()}
         shutil.rmtree(files)

@@ -73,7 +73,8 @@ def run(stage: Stage) -> None:
     gans = ["models/gan/class", *(f"models/repeats/{seed}/class" for seed in repeats)]
     for models_dir, own in zip(gans, [[seed] for seed in seeds] if repeats else [seeds], strict=True):
         mixed = mixtures(train, synthetic(models_dir), ratios[1:])
-        trained += train_sets(mixed, seeds=own, state_dir=stage.state_dir / models_dir)
+        state_dir = stage.state_dir / models_dir / stage.name if repeats else stage.state_dir
+        trained += train_sets(mixed, seeds=own, state_dir=state_dir)
     order = [f"{ratio:g}" for ratio in ratios] + list(fewer)
     trained.sort(key=lambda t: order.index(t.method))
     predicted = {

@@ -752,7 +752,7 @@ def test_more_minutes_more_training():
     assert short["train_classifier.kind"] == long["train_classifier.kind"] == "probe"
     looks = [(plan["train_classifier.input_size"], plan["train_classifier.views"]) for plan in (short, long)]
     assert looks[0] < looks[1] and looks[1][0] == 224
-    assert len(short["sweep_mixture.ratios"]) < len(long["sweep_mixture.ratios"])
+    assert len(short["sweep_mixture.ratios"]) <= len(long["sweep_mixture.ratios"])  # of three GANs' images each
 
 
 @pytest.mark.parametrize(

@@ -294,7 +294,8 @@ def bare(tmp_path_factory) -> Iterator[Project]:
     shutil.copytree(project.folder / "data/arrays/train", project.folder / "data/arrays/augmented")
     (project.folder / "data/split/manifest.csv").write_text("\n".join(manifest) + "\n")
     # By val the sweep takes a recipe, and the second judge a candidate
-    for arm in ("real", "balanced", "classic", "synthetic", "synthetic_classic", "filtered", "filtered_classic"):
+    of_gans = ("synthetic", "synthetic_classic", "filtered", "filtered_classic")
+    for arm in ("real", "balanced", "flips", "classic", "strong", *of_gans):
         history = project.folder / "results/classifier" / arm / "history.csv"
         history.parent.mkdir(parents=True)
         history.write_text("seed,step,val_macro_f1\n0,4,0.5\n")

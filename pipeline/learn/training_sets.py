@@ -51,11 +51,11 @@ def train_with_gans(
         return train_judge(sets[0](), val, seeds=list(seeds), state_dir=state_dir, **settings)
     if len(seeds) > len(sets):
         raise ValueError(f"seeds must be no more than the {len(sets)} GANs. Got {len(seeds)} instead.")
-    return [
-        trained
-        for seed, load in zip(seeds, sets, strict=False)
-        for trained in train_judge(load(), val, seeds=[seed], state_dir=state_dir / f"seed_{seed}", **settings)
-    ]
+    trained = []
+    for seed, load in zip(seeds, sets, strict=False):
+        own = state_dir / f"seed_{seed}" / state_dir.name  # whose last part stands in messages
+        trained += train_judge(load(), val, seeds=[seed], state_dir=own, **settings)
+    return trained
 
 
 def train_on_each(
