@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.report.memorisation_plots import draw_closest_pairs, draw_copy_scores
-from pipeline.report.memorisation_section import memorisation_section
+from pipeline.report.memorisation_section import copies_sentences, memorisation_section
 
 CLASSES = ["healthy", "rust & <b>"]
 QUIET = {
@@ -65,6 +65,10 @@ def test_turned_copies_are_a_warning_or_said_not_to_be_there():
     loud = QUIET | turned | {"turned/flagged": 1.0, "turned/synthetic": 40.0, "turned/p_value": 1e-9}
     assert "Copies, turned, zoomed or cut out: 40 of 80" in words(loud) and "No sign of copies" not in words(loud)
     assert 'class="warning"' in memorisation_section(loud, CLASSES)
+    assert copies_sentences(QUIET | turned) == []
+    for raised in ("turned/flagged", "memorisation/flagged"):
+        (said,) = copies_sentences(QUIET | turned | {raised: 1.0})
+        assert "are copies of photos" in said
 
 
 def test_what_could_not_be_tested_is_said():

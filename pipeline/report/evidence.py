@@ -18,7 +18,7 @@ from pipeline.report.filter_plots import draw_filter
 from pipeline.report.filter_section import filter_section
 from pipeline.report.judges_section import Judges, judges_section, read_judges
 from pipeline.report.memorisation_plots import draw_closest_pairs, draw_copy_scores
-from pipeline.report.memorisation_section import memorisation_section
+from pipeline.report.memorisation_section import copies_sentences, memorisation_section
 from pipeline.report.minority_plots import draw_minority
 from pipeline.report.minority_results import read_minority
 from pipeline.report.minority_section import minority_section
@@ -171,7 +171,9 @@ def _copying(sources: Sources, setting: Setting) -> Finding | None:
     if nearest := read_rows(folder / "nearest.csv"):
         pictures["pairs"] = setting.plots / "closest_pairs.png"
         draw_closest_pairs(pictures["pairs"], nearest, sources.synthetic, sources.train)
-    return Finding(memorisation_section(read_json(folder / "memorisation.json"), setting.classes, pictures=pictures))
+    metrics = read_json(folder / "memorisation.json")
+    section = memorisation_section(metrics, setting.classes, pictures=pictures)
+    return Finding(section, weak=copies_sentences(metrics))
 
 
 # topic, which is its place on the page → what finds it

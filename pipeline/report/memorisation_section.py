@@ -61,6 +61,13 @@ def memorisation_section(
     )
 
 
+def copies_sentences(metrics: Mapping[str, Any]) -> list[str]:
+    """What the page's first screen says of copies, where there are any."""
+    if metrics.get("memorisation/flagged") or metrics.get("turned/flagged"):
+        return ["Some synthetic leaves are copies of photos that the GAN was trained or chosen on."]
+    return []
+
+
 def _verdict(metrics: Mapping[str, Any], spaces: Sequence[str], classes: Sequence[str]) -> str:
     if not spaces or "memorisation/p_value" not in metrics:
         return (
