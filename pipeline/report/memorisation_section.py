@@ -250,8 +250,9 @@ copying.</p>
 <p class="note">Compared {% for name, words in spaces %}<code>{{ name }}</code>: {{ words }}{{ "; " if not loop.last
 }}{% endfor %}. p is the chance of so many suspicious images if they were new leaves; that of the first row, which gives
 the verdict, is corrected for all classes and tests, that of a class for the tests alone. Copies that are turned by
-odd angles, zoomed or cut out are looked for by keypoints. What this can't see: a few copies in a large set, and such as
-are blurred until no points are left. How often each kind is found is in bench/results (“Planted faults”).</p>
+odd angles, zoomed or cut out are looked for by keypoints. What this can't see surely: a
+few copies in a large set, two photos laid over each other, and copies that are blurred until no points are left. How
+often each kind is found is in bench/results (“Planted faults”).</p>
 {% endif %}
 {% if variety_rows %}
 <h3>Variety</h3>
