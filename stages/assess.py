@@ -11,8 +11,7 @@ def run(stage: Stage) -> None:
 
     from pipeline.features.extractors import build_extractors
     from pipeline.features.penultimate import penultimate_features
-    from pipeline.gan.balanced_set import write_csv
-    from pipeline.images.manifest import groups_of
+    from pipeline.images.manifest import groups_of, write_csv
     from pipeline.images.store import load_store
     from pipeline.images.turned_copies import turned_copies
     from pipeline.learn.judge import train_judge

@@ -35,8 +35,8 @@ def filter_images(
         report: Of the teacher's curves.
     """
     from pipeline.features.penultimate import Opened
-    from pipeline.gan.balanced_set import write_csv
     from pipeline.gan.filtered_set import write_filtered_set
+    from pipeline.images.manifest import write_csv
     from pipeline.images.store import load_store
     from pipeline.learn.judge import train_judge
     from pipeline.measure.acceptance import COLUMNS, Examined, Judge, acceptance_table, choose_thresholds, thumbnails
@@ -91,7 +91,7 @@ def run(stage: Stage) -> None:
                 stage, section, "models/gan/class", folders, state_dir=stage.state_dir, report=stage.report
             )
     else:
-        from pipeline.gan.balanced_set import write_csv
+        from pipeline.images.manifest import write_csv
         from pipeline.measure.acceptance import COLUMNS
 
         with stage.fresh(*PLACES) as folders:  # outputs that DVC can hold, with nothing in them

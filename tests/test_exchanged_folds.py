@@ -83,6 +83,16 @@ def test_the_floor_varies_less_than_that_of_a_single_val():
     assert np.std(folded) < 0.5 * np.std(single)
 
 
+def test_a_class_without_val_images_has_no_figures_and_stops_nothing():
+    rng = np.random.default_rng(6)
+    real, labels, groups = world(rng, (60, 8))
+    fake, fake_labels, _ = world(rng, (60, 60), photos=1)
+    found = exchanged_folds(
+        real, labels, groups, fake, fake_labels, CLASSES, fold_counts=(12, 0), extractor="lite0", num_folds=5
+    )
+    assert "kid_lite0_p/rust" in found and "kid_lite0_p" in found and "kid_lite0_p/scab" not in found
+
+
 def test_a_class_of_too_few_images_has_no_figures_of_its_own():
     rng = np.random.default_rng(5)
     real, labels, groups = world(rng, (60, 12))

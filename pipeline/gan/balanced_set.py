@@ -11,10 +11,9 @@ batches goes through the disk, and no set is too large for the memory.
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from pipeline.gan.class_images import class_sampler
 from pipeline.gan.distributed import ALONE, Ranks, barrier
 from pipeline.gan.sampling import BATCH, Sampler, one_thread
 from pipeline.images.demands import images_per_class
+from pipeline.images.manifest import write_csv
 from pipeline.images.png import encode_png
 from pipeline.images.row_file import RowFile
 from pipeline.images.store import Store
@@ -236,11 +236,3 @@ def assemble_augmented(
         arrays.write(len(real), synthetic[:missing])
     write_csv(augmented_dir / "manifest.csv", ["file", "class", "origin", "source"], rows)
     write_csv(augmented_store / "index.csv", ["file", "class"], index)
-
-
-def write_csv(path: Path, header: list[str], rows: Iterable[list]) -> None:
-    """A table as csv, with line ends that are the same everywhere."""
-    with open(path, "w", newline="", encoding="utf-8") as f:
-        writer = csv.writer(f, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -20,11 +20,12 @@ from torch.nn.utils import parametrize
 from tqdm import tqdm
 
 from pipeline import InputError
-from pipeline.gan.balanced_set import assemble_augmented, image_file, write_csv
+from pipeline.gan.balanced_set import assemble_augmented, image_file
 from pipeline.gan.checkpoint import generator_sha256
 from pipeline.gan.class_images import class_sampler
 from pipeline.gan.sampling import BATCH, Sampler, one_thread
 from pipeline.images.demands import images_per_class
+from pipeline.images.manifest import write_csv
 from pipeline.images.png import encode_png
 from pipeline.images.row_file import RowFile
 from pipeline.images.store import Store

@@ -1,16 +1,24 @@
-"""What other stages ask the split's manifest: how many images a class has, and which photos show one leaf."""
+"""Tables that describe images: how they are written, and what other stages ask the split's."""
 
 from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pipeline import InputError
 from pipeline.images.store import Store
+
+
+def write_csv(path: Path, header: list[str], rows: Iterable[list]) -> None:
+    """A table as csv, with line ends that are the same everywhere."""
+    with open(path, "w", newline="", encoding="utf-8") as f:
+        writer = csv.writer(f, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def class_counts(path: str | Path, split: str, classes: Sequence[str]) -> dict[str, int]:

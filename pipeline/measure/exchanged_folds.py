@@ -81,6 +81,8 @@ def exchanged_folds(
         counts = {
             k: min(int(fold_counts[k] * share), int((labels_synthetic == k).sum())) for k in chosen if fold_counts[k]
         }
+        if not counts:  # val has no image of the class
+            continue
         rows = {k: np.flatnonzero(labels_real == k) for k in counts}
         figures: dict[str, list[tuple[float, float]]] = {}
         for _ in range(num_folds):
