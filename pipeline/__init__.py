@@ -13,8 +13,9 @@ MOST_SHOWN = 80  # characters of a value in a message
 # any work, and whoever checks it can load neither numpy nor torch.
 REFERENCES = ("real", "balanced", "classic")
 # Every control, from the simplest on. Those beside REFERENCES count where params.yaml has them: a GAN has several
-# recipes for val to choose from, so what it is held against has several strengths of augmentation.
-CONTROLS = ("real", "balanced", "flips", "classic", "strong")
+# recipes for val to choose from, so what it is held against has several strengths of augmentation; and a GAN takes
+# time, so one of them gets more of it.
+CONTROLS = ("real", "balanced", "flips", "classic", "strong", "classic_long")
 MATCHED_CONTROL = {
     "synthetic": "balanced",
     "synthetic_classic": "classic",

@@ -52,17 +52,19 @@ SAMPLE: dict[str, Any] = {
     "label_budgets": [2, 5, 10],
     "split.img_resolution": 64,
     "split.photo_resolution": 128,
+    "split.test_share": 0.75,
+    "split.val_share": 0.5,
     "split.groups_csv": None,
     "split.group_pattern": None,
     "train_extractor.steps": 200,
     "train_extractor.eval_every": 50,
-    "train_gan.total_kimg": 30,
+    "train_gan.total_kimg": 34,
     "train_gan.ema_half_life_kimg": 1.5,
-    "train_gan.preview_kimg": 3.75,
-    "specialise_gan.total_kimg": 2,
+    "train_gan.preview_kimg": 4.25,
+    "specialise_gan.total_kimg": 2.5,
     "specialise_gan.ema_half_life_kimg": 0.5,
-    "specialise_gan.preview_kimg": 1,
-    "generate.target": "largest",
+    "specialise_gan.preview_kimg": 1.25,
+    "generate.target": "2x",
     "filter_synthetic.when_starving": "fill",
     "repeat_gan.seeds": [],
     **JUDGES["cpu"],
@@ -79,6 +81,9 @@ SAMPLE: dict[str, Any] = {
     "train_sgan.steps": 80,
     "train_sgan.eval_every": 40,
 }
+
+# The sample has few leaves to learn from and many to measure on; photographs are too few for that.
+OF_PHOTOS: dict[str, float] = {"split.test_share": 0.3, "split.val_share": 0.2}
 
 # Shares of the time that is free for training. The joint GAN carries all that is synthetic. A judge that is no probe is
 # trained for all arms and all mixtures of the sweep. With less than some 3,000 images a training the small network of
@@ -99,7 +104,7 @@ LEAST = {"train_gan": 2.0, "specialise_gan": 0.2, "train_extractor": 150, "train
 BUDGETS = (5, 10, 20)  # labelled images a class
 SGAN_ON_FEATURES = 0.04  # its share there
 SGAN_STEPS_WANTED = 300  # with fewer, of three label budgets the middle one is given up
-# Several GANs, one for each classifier seed, where each gets no less than the sample's; else one: blurs tell nothing
+# Several GANs, one for each classifier seed, where each gets about as much as the sample's; else one: blurs tell nothing
 ENOUGH_KIMG = 30
 MOST_LOOKING = 0.3  # of the goal
 
@@ -276,6 +281,15 @@ def _seconds(step: Callable[[], None], device: str, threads: int, span: float = 
     return fastest
 
 
+def of_photos(params: Params) -> Params:
+    """Params for photographs: the sample's shares of the split are replaced, others are a user's own and stay."""
+    shares = {key.removeprefix("split."): share for key, share in OF_PHOTOS.items()}
+    as_the_sample = all(getattr(params.split, name) == SAMPLE[f"split.{name}"] for name in shares)
+    if params.data.raw_dir != SAMPLE["data.raw_dir"] or not as_the_sample:
+        return params
+    return params.model_copy(update={"split": params.split.model_copy(update=shares)})
+
+
 def choose_budget(
     params: Params,
     *,
@@ -333,15 +347,16 @@ def _shared_out(
     second_runs = 4 * len(params.second_judge.seeds)  # the controls and the candidate
     arms = params.arms.values()
     augmented = sum(arm.augment != "none" for arm in arms)
+    longer = sum(arm.effort for arm in arms) - num_arms
     shares_of_photos = params.sweep_mixture.photo_shares
 
     # Of a frozen judge: each picture once, each view of it once a seed; three stores of train's photos (whole, masked,
     # small), what two GAN arms add to them, and what the sweep does. Then the regressions.
     def of_arms(size: int, views: int) -> float:
         seen = 2 * gans * drawn + 3 * train + 2 * (val_images + test_images)
-        seen += views * seeds * (2 * (drawn - train) + 3 * train)
+        seen += views * seeds * (2 * (drawn - train) + (3 + longer) * train)
         plain = num_arms - augmented + (gans - 1) * sum(a.train != "data/arrays/train" for a in arms)
-        fitted = drawn * (plain + augmented * seeds * (1 + views))
+        fitted = drawn * (plain + augmented * seeds * (1 + views) + longer * seeds * views)
         return seen * (size / _LOOK_SIZE) ** 2 / speed.look + fitted * num_classes * FITTED
 
     def of_sweep(size: int, views: int, ratios: list[float]) -> float:
@@ -355,7 +370,7 @@ def _shared_out(
     size, views, tried = LOOKS[0] if kind != "probe" else next((look for look in LOOKS if affordable(*look)), LOOKS[-1])
     ratios = RATIOS[tried]
     mixtures = 1 + len(ratios) + len(shares_of_photos)  # none is one too
-    runs = (num_arms + mixtures) * seeds
+    runs = (num_arms + longer + mixtures) * seeds
 
     def predicting(looks: int, label_budgets: list[int]) -> float:
         """Seconds of predicting test once and val at every look, in every training."""
@@ -464,7 +479,7 @@ def _shared_out(
         steps = steps_of(stage, trainings * max(slower, 1.0), batch_size)
         changes |= {f"{stage}.steps": steps, f"{stage}.eval_every": max(1, -(-steps // looks))}
         seconds = steps * batch_size * max(slower, 1.0) / speed.classifier
-        spent[stage] = seconds * (second_runs if stage == "second_judge" else num_arms * seeds)
+        spent[stage] = seconds * (second_runs if stage == "second_judge" else (num_arms + longer) * seeds)
         if stage == "train_classifier":
             spent["sweep_mixture"] += seconds * mixtures * seeds
     return Budget(changes, {part: seconds / 60 for part, seconds in spent.items()})

@@ -26,6 +26,7 @@ from pipeline.budget import (
     choose_device,
     choose_resolution,
     choose_threads,
+    of_photos,
 )
 from pipeline.budget import measure_images_per_second as measure
 from pipeline.held import look_at, version_at, way_back
@@ -191,6 +192,7 @@ def _init(arguments: argparse.Namespace) -> None:
     if arguments.minutes is not None and not 0 < arguments.minutes < math.inf:
         raise InputError(f"--minutes: expected more than 0, found {arguments.minutes:g}; correct it.")
     source = _check_place(arguments.path, root)
+    params = of_photos(params)
 
     print(f"Looking at {printable(text(arguments.path))} ...", flush=True)
     found = survey(source, max_pixels=params.split.max_pixels, min_images_per_class=params.split.min_images_per_class)
@@ -235,6 +237,8 @@ def _init(arguments: argparse.Namespace) -> None:
         "data.raw_dir": (RAW / name).as_posix(),
         "data.rendered": [],
         "split.img_resolution": img_resolution,
+        "split.test_share": params.split.test_share,
+        "split.val_share": params.split.val_share,
         "split.groups_csv": groups.name,
         "split.group_pattern": groups.pattern,
         **budget.changes,
@@ -490,6 +494,8 @@ def _print_choices(
         "threads": "of a CPU",
         "data.raw_dir": "the set, under DVC",
         "split.img_resolution": f"px; {resolution[1]}",
+        "split.test_share": "of each class",
+        "split.val_share": "of what test leaves",
         "split.groups_csv": f"groups: {groups.words}" if groups.name else "",
         "split.group_pattern": f"groups: {groups.words}" if groups.pattern else "",
         "label_budgets": "labelled images a class, no more than the smallest class has in train",

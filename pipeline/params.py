@@ -146,6 +146,7 @@ class Arm(Section):
     augment: Augment
     background: Literal["keep", "mask", "only"]
     resolution: Literal["photo", "gan"]
+    effort: Annotated[int, Field(ge=1, le=64)] = 1
 
     @property
     def is_rival(self) -> bool:
@@ -477,6 +478,7 @@ RECIPES = {
     "flips": ("data/arrays/train", "balanced", "flips", "keep", "photo"),
     "classic": ("data/arrays/train", "balanced", "classic", "keep", "photo"),
     "strong": ("data/arrays/train", "balanced", "strong", "keep", "photo"),
+    "classic_long": ("data/arrays/train", "balanced", "classic", "keep", "photo"),
     "synthetic": ("data/arrays/augmented", "balanced", "none", "keep", "photo"),
     "synthetic_classic": ("data/arrays/augmented", "balanced", "classic", "keep", "photo"),
     "filtered": ("data/arrays/augmented_filtered", "balanced", "none", "keep", "photo"),
@@ -548,6 +550,13 @@ class Params(Section):
                         f"arms.{name}.{key}: expected {value}, since the verdict or an effect compares with this arm, "
                         f"got '{got}'; give an arm with another {key} a name of its own"
                     )
+            effort, is_long = self.arms[name].effort, name == "classic_long"
+            if (effort > 1) != is_long:
+                raise ValueError(
+                    f"arms.{name}.effort: expected {'more than 1' if is_long else '1'}, since the verdict or an effect "
+                    f"compares with this arm, got {effort}; "
+                    + ("set it, or remove the arm" if is_long else "give an arm with another effort a name of its own")
+                )
         return self
 
     @model_validator(mode="after")

@@ -12,11 +12,13 @@ BACKGROUNDS = (
 
 def run(stage: Stage) -> None:
     import json
+    from pathlib import Path
 
     from pipeline.images.background import leaf_mask
     from pipeline.images.store import load_store
     from pipeline.machine import in_words, one_machine
     from pipeline.report.audit_plots import IMAGES_A_CLASS, draw_backgrounds
+    from pipeline.report.checkout import made_by_in_words
     from pipeline.report.comparison import compare_predictions
     from pipeline.report.comparisons import comparison_sentence, number_of_comparison
     from pipeline.report.evidence import Sources
@@ -34,6 +36,7 @@ def run(stage: Stage) -> None:
         | {f"study_minority@{count}": f"results/minority/{count}" for count in counts}
         | {f"train_sgan@{budget}": f"results/sgan/{budget}" for budget in budgets}
     )
+    made_by = made_by_in_words(Path("."))
     with stage.fresh(out_dir) as out:
         side_by_side, backgrounds = out / "plots" / "samples.png", out / "plots" / "backgrounds.png"
         train, synthetic = (load_store(f"data/arrays/{name}", classes) for name in ("train", "synthetic"))
@@ -81,6 +84,7 @@ def run(stage: Stage) -> None:
             few_labels=stage.params.train_sgan.model_dump(exclude_unset=True),
             gans=1 + len(stage.params.repeat_gan.seeds),
             is_rendered_sample=is_rendered_sample,
+            made_by=made_by,
             computed_on=f"{in_words(computed_on)}, threads: {stage.params.threads}",
             **stage.section,
         )
@@ -94,7 +98,7 @@ def run(stage: Stage) -> None:
     number = number_of_comparison(".state/comparisons.csv", "data/split/manifest.csv", f"{out_dir}/metrics.json")
     stage.report({"comparisons_on_this_test_split": number}, 0)  # no output: another machine has asked otherwise
     print(summary(out_dir))
-    for sentence in (costs_sentence(stage.params), comparison_sentence(number)):
+    for sentence in (costs_sentence(stage.params, finals), comparison_sentence(number)):
         if sentence:
             print(f"\n{sentence}")
 

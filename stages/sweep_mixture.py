@@ -15,6 +15,7 @@ def run(stage: Stage) -> None:
     from pipeline.images.mixing import mixtures, share_of_groups, synthetic_counts
     from pipeline.images.photos import resized
     from pipeline.images.store import load_store
+    from pipeline.learn.judge import with_effort
     from pipeline.learn.predictions import read_val_predictions, write_results
     from pipeline.learn.trained import predict
     from pipeline.learn.training_sets import train_on_each
@@ -55,7 +56,7 @@ def run(stage: Stage) -> None:
         for share in sorted(stage.section["photo_shares"])
     }
     fewer = {name: of for name, of in fewer.items() if len(of.labels) < len(train.labels)}  # few leaves: all of them
-    settings = stage.params.train_classifier.model_dump()
+    settings = with_effort(stage.params.train_classifier.model_dump(), recipe.effort)
     seeds = settings.pop("seeds")
     train_sets = partial(
         train_on_each,

@@ -144,6 +144,23 @@ def test_params_keep_comments_and_all_else(repo, leaves):
     assert list(values(repo)) == list(before)
 
 
+def test_photos_are_split_as_photos_and_not_as_the_sample_is(repo, leaves):
+    assert cli.main(["init", str(leaves)]) == 0
+    split = values(repo)["split"]
+    assert (split["test_share"], split["val_share"]) == (0.3, 0.2)
+
+
+def test_shares_that_a_user_set_stay(repo, leaves):
+    path = repo / "params.yaml"
+    path.write_text(SHIPPED.replace("  test_share: 0.75", "  test_share: 0.45"), encoding="utf-8")
+    assert cli.main(["init", str(leaves)]) == 0
+    split = values(repo)["split"]
+    assert (split["test_share"], split["val_share"]) == (0.45, 0.5)
+    path.write_text(path.read_text(encoding="utf-8").replace("0.45", "0.75"), encoding="utf-8")  # now of photos
+    assert cli.main(["init", str(leaves)]) == 0
+    assert values(repo)["split"]["test_share"] == 0.75
+
+
 def test_the_sample_is_restored_to_the_byte(repo, leaves):
     assert cli.main(["init", str(leaves)]) == 0
     assert (repo / "params.yaml").read_text(encoding="utf-8") != SHIPPED
@@ -468,7 +485,7 @@ def test_a_full_disk_leaves_everything_as_it_was(repo, leaves, capsys, where, fi
         (leaves / "healthy/large.bin").write_bytes(bytes(600 << 10))
     else:
         with open(repo / "params.yaml", "a") as f:
-            f.write("# " + "x" * (241 << 10) + "\n")
+            f.write("# " + "x" * ((244 << 10) - len(SHIPPED)) + "\n")
     capsys.readouterr()
     before = tree(repo / "data"), (repo / "params.yaml").read_bytes(), status(repo)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -692,10 +709,24 @@ def test_all_time_is_counted_for_a_judge_of_either_kind():
     same = all(probe.changes[key] == slower.changes[key] for key in keys)
     assert not same or slower.minutes["train_classifier"] > 1.5 * probe.minutes["train_classifier"]
     assert finetune.changes["train_classifier.kind"] == "finetune"
-    of_arm = finetune.minutes["train_classifier"] / len(params.arms)
+    of_arm = finetune.minutes["train_classifier"] / sum(arm.effort for arm in params.arms.values())
     mixtures = 1 + len(finetune.changes["sweep_mixture.ratios"])
     assert finetune.minutes["sweep_mixture"] > mixtures * of_arm  # and drawing
     assert finetune.changes["second_judge.kind"] == "probe" and finetune.changes["second_judge.views"] > 0
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_an_arm_of_more_work_is_planned_for(device):
+    params = load_params(ROOT / "params.yaml")
+    arms = {name: arm for name, arm in params.arms.items() if name != "classic_long"}
+    plan = {"class_counts": {"a": 200, "b": 100}, "median_size": (100, 100), "speed": SPEED, "device": device}
+    of, without = (
+        budget.choose_budget(p, goal_minutes=60, **plan) for p in (params, params.model_copy(update={"arms": arms}))
+    )
+    if device == "cpu":
+        assert of.minutes["train_classifier"] > 1.1 * without.minutes["train_classifier"]
+    else:  # no fewer steps than the least that tells anything, so it takes longer
+        assert of.minutes["train_classifier"] == pytest.approx(16 / 12 * without.minutes["train_classifier"])
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -86,6 +86,27 @@ def test_filtering_that_is_off_is_said(tmp_path):
     assert "switched off" in html and "<table" not in html
 
 
+@pytest.mark.parametrize("none_of", [["a<b>"], NAMES])
+def test_a_class_of_which_nothing_passed_shows_what_was_turned_away(left, none_of):
+    with open(left / "candidates.csv", newline="", encoding="utf-8") as f:
+        rows = list(csv.DictReader(f))
+    for name in none_of:
+        (left / "filtered" / name).rename(left / "gone")
+        for path in (left / "gone").iterdir():
+            path.replace(left / "rejected" / name / path.name)
+        (left / "gone").rmdir()
+    with open(left / "candidates.csv", "w", newline="", encoding="utf-8") as f:
+        writer = csv.writer(f, lineterminator="\n")
+        writer.writerow(rows[0])
+        writer.writerows(
+            [row["class"], row["seed"], "agreement" if row["class"] in none_of else row["rejected_by"]] for row in rows
+        )
+    examples = draw_filter(left / "out", left, left / "filtered", NAMES)["examples"]
+    pixels = np.asarray(Image.open(examples).convert("RGB")).reshape(-1, 3)
+    shown = {tuple(p) for p in np.unique(pixels, axis=0)}
+    assert all((4 * seed, 0, 200) in shown for seed in range(8))  # the first candidates of the second class, at least
+
+
 def test_the_pictures_are_the_same_bytes_twice_and_show_the_images(left):
     first = {k: path.read_bytes() for k, path in draw_filter(left / "one", left, left / "filtered", NAMES).items()}
     again = {k: path.read_bytes() for k, path in draw_filter(left / "two", left, left / "filtered", NAMES).items()}

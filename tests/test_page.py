@@ -406,6 +406,18 @@ def test_candidate_is_chosen_on_val_not_on_test(world):
     assert "`synthetic_classic`" in (world["out_dir"] / "verdict.txt").read_text().splitlines()[1]
 
 
+def test_an_arm_that_was_given_more_work_may_have_more_steps(world, tmp_path):
+    write_arm(tmp_path / "classifier" / "classic_long", 5.0, 98, steps=1600)
+    world["classifier_dirs"]["classic_long"] = tmp_path / "classifier" / "classic_long"
+    refused(world, r"expected equal `optimiser_steps`.*'classic_long': 1600")
+    recipe = {"train": "data/arrays/train", "augment": "classic"}
+    world["recipes"] = {"classic": recipe, "classic_long": recipe | {"effort": 4}}
+    metrics = compare_predictions(**world)
+    assert metrics["synthetic/test/macro_f1_minus_classic_long_lower"] <= 0
+    page = (world["out_dir"] / "report.html").read_text()
+    assert "with 4 times the views or steps" in page and "Code: commit" not in page
+
+
 def refused(world: dict, match: str) -> None:
     with pytest.raises(InputError, match=match):
         compare_predictions(**world)

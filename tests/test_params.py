@@ -167,6 +167,12 @@ def read(tmp_path):
         ),
         ("arms/classic/background", "mask", r"arms\.classic\.background: expected keep, .*got 'mask'; give an arm"),
         ("arms/synthetic/augment", "classic", r"arms\.synthetic\.augment: expected none, .*got 'classic'; give an arm"),
+        ("arms/classic/effort", 4, r"arms\.classic\.effort: expected 1, .*got 4; give an arm with another effort"),
+        (
+            "arms/classic_long/effort",
+            1,
+            r"arms\.classic_long\.effort: expected more than 1, .*got 1; set it, or remove",
+        ),
         ("arms/Real", ARM, r"arms: expected names that differ by more"),
         ("arms/-rf", ARM, r"arms\.-rf: expected letters"),
         ("arms", [], r"arms: expected a section with keys, got \[\]"),
@@ -581,7 +587,7 @@ def test_choices_and_constants_are_those_of_the_libraries():
     assert set(SHAPE) == set(architectures.SHAPE) - {"img_resolution", "transitional"}
     assert max(_choices(params.Split, "img_resolution")) == max(networks.RESOLUTIONS)
     for pair in [*EFFECTS.values(), *MATCHED_CONTROL.items()]:
-        with_it, without = (RECIPES[arm] for arm in pair)
+        with_it, without = ((*RECIPES[arm], arm == "classic_long") for arm in pair)  # that alone has more `effort`
         assert sum(a != b for a, b in zip(with_it, without, strict=True)) == 1, pair
 
 

@@ -27,7 +27,7 @@ NO_RULES = {"agreement": False, "confidence": None, "density": None, "copies": N
 SHRUNKEN = {
     "threads": 1,
     "render_sample": {"img_resolution": 48, "class_counts": {"healthy": 24, "rust": 14, "scab": 10, "blight": 8}},
-    "split": {"img_resolution": 32, "photo_resolution": 48},
+    "split": {"img_resolution": 32, "photo_resolution": 48, "test_share": 0.3, "val_share": 0.2},
     "train_gan": {"total_kimg": 0.064, "preview_kimg": 0.032, "batch_size": 8, "G_channels": 4, "D_channels": 4},
     "specialise_gan": {"total_kimg": 0.016, "preview_kimg": 0.016, "batch_size": 8, "G_channels": 4, "D_channels": 4},
     "train_extractor": {"steps": 4, "eval_every": 2, "batch_size": 8},

@@ -97,7 +97,8 @@ def _scores(**means: float) -> dict[str, Interval]:
     [
         (_scores(real=0.9, balanced=0.91, classic=0.93, synthetic_only=0.05), ["synthetic_only"]),
         (_scores(real=0.1, balanced=0.11, classic=0.13, synthetic=0.9), ["synthetic"]),
-        (_scores(real=0.9, balanced=0.91, classic=0.93, synthetic_only=0.7), []),
+        (_scores(real=0.9, balanced=0.91, classic=0.93, synthetic_only=0.75), []),
+        (_scores(real=0.9, classic=0.93, classic_small=0.83, synthetic_only=0.46), ["synthetic_only"]),
         (_scores(real=0.9, balanced=0.91, synthetic_only=0.05, synthetic=0.1), []),  # two of them are a scale
         (_scores(real=0.9, synthetic_only=0.05), []),
     ],

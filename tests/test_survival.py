@@ -48,7 +48,7 @@ SHRUNKEN = {
     "train_gan": {"total_kimg": 0.08, "preview_kimg": 0.024, "batch_size": 8, "G_channels": 4, "D_channels": 4,
                   "augment_p": "adaptive", "lecam": 0.3, "lecam_from_kimg": 0.03, "transition_kimg": [0.02, 0.06]},
     "specialise_gan": {"total_kimg": 0.06, "preview_kimg": 0.024, "batch_size": 8, "G_channels": 4, "D_channels": 4},
-    "split": {"img_resolution": 32, "photo_resolution": 32},
+    "split": {"img_resolution": 32, "photo_resolution": 32, "test_share": 0.3, "val_share": 0.2},
     "train_classifier": {**SCRATCH, "seeds": [0, 1]},
     "second_judge": {**SCRATCH, "seeds": [0]},
     "label_budgets": [2],
@@ -295,7 +295,7 @@ def bare(tmp_path_factory) -> Iterator[Project]:
     (project.folder / "data/split/manifest.csv").write_text("\n".join(manifest) + "\n")
     # By val the sweep takes a recipe, and the second judge a candidate
     of_gans = ("synthetic", "synthetic_classic", "filtered", "filtered_classic")
-    for arm in ("real", "balanced", "flips", "classic", "strong", *of_gans):
+    for arm in ("real", "balanced", "flips", "classic", "strong", "classic_long", *of_gans):
         history = project.folder / "results/classifier" / arm / "history.csv"
         history.parent.mkdir(parents=True)
         history.write_text("seed,step,val_macro_f1\n0,4,0.5\n")

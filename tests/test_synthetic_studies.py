@@ -40,7 +40,7 @@ SMALL = {
     "train_gan": {"total_kimg": 99, "preview_kimg": 0.016, "batch_size": 8, "precision": "fp32", "z_dim": 8,
                   "G_channels": 4, "D_channels": 4},
     "specialise_gan": {"z_dim": 8, "G_channels": 4, "D_channels": 4},
-    "split": {"img_resolution": 32, "photo_resolution": 32},
+    "split": {"img_resolution": 32, "photo_resolution": 32, "test_share": 0.3, "val_share": 0.2},
     "train_classifier": {"kind": "scratch", "model": "mobilenet_v3_small", "weights": None, "input_size": None,
                          "optimiser": "sgd", "lr": 0.05, "steps": 4, "eval_every": 2, "batch_size": 6, "seeds": [0, 1]},
     "sweep_mixture": {"ratios": [1, 0.5], "photo_shares": [0.5]},
@@ -81,7 +81,7 @@ def project(root, tmp_path, monkeypatch) -> Path:
         config = {"classes": CLASSES, "trained_on": [name], "img_resolution": 32, **SHAPE}
         G, D = build(config)
         save_model(tmp_path / "models/gan/class" / name, G.eval(), D.eval(), config)
-    for arm, wrong in {"real": 9, "balanced": 6, "flips": 5, "classic": 3, "strong": 5}.items():
+    for arm, wrong in {"real": 9, "balanced": 6, "flips": 5, "classic": 3, "strong": 5, "classic_long": 4}.items():
         write_predictions(tmp_path, arm, wrong)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -114,7 +114,7 @@ def rows_of(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(f))
 
 
-@pytest.mark.parametrize("best", ["real", "flips", "classic", "strong"])
+@pytest.mark.parametrize("best", ["real", "flips", "classic", "strong", "classic_long"])
 def test_ratio_0_predicts_what_the_best_control_on_val_predicts(project, best):
     shutil.rmtree(project / "results/classifier" / best)
     write_predictions(project, best, 0)

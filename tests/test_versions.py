@@ -21,7 +21,7 @@ CLASSES = {"healthy": 14, "rust": 11}
 SHRUNKEN = {
     "threads": 1,
     "label_budgets": [2],
-    "split": {"img_resolution": 32, "photo_resolution": 48},
+    "split": {"img_resolution": 32, "photo_resolution": 48, "test_share": 0.3, "val_share": 0.2},
     "train_gan": {"total_kimg": 0.032, "preview_kimg": 0.032, "batch_size": 8, "G_channels": 4, "D_channels": 4},
     "specialise_gan": {"total_kimg": 0.008, "preview_kimg": 0.008, "batch_size": 8, "G_channels": 4, "D_channels": 4},
     "train_extractor": {"steps": 2, "eval_every": 2, "batch_size": 8},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,16 @@ from pipeline.learn.trained import Trained
 # Of the settings those that a probe, which is fitted and not trained, knows nothing of
 OF_A_TRAINING = ("steps", "batch_size", "optimiser", "lr", "weight_decay", "label_smoothing", "eval_every")
 HEAD_RATE = 5.0  # of the last layer, which is new, over that of the rest
+
+
+def with_effort(settings: Mapping[str, Any], effort: int) -> dict[str, Any]:
+    """A judge's settings for an arm that gets so many times the work: views of a probe, steps of a training.
+
+    Args:
+        settings: See `train_judge`.
+        effort: 1 for most arms.
+    """
+    return {**settings, **{key: effort * settings[key] for key in ("views", "steps", "eval_every") if key in settings}}
 
 
 def train_judge(

@@ -25,6 +25,7 @@ USE = {
     "flips": "Use the photos, mirrored at random,{judge}",
     "classic": "Use the photos, turned and recoloured a little,{judge}",
     "strong": "Use the photos, turned, cropped and recoloured much,{judge}",
+    "classic_long": "Use the photos, turned and recoloured a little, for longer,{judge}",
 }
 ADD = {
     "real": "Train on the photos and {leaves}{judge}",
@@ -32,6 +33,7 @@ ADD = {
     "flips": "Train on the photos and {leaves}, mirrored at random,{judge}",
     "classic": "Train on the photos and {leaves}, turned and recoloured a little,{judge}",
     "strong": "Train on the photos and {leaves}, turned, cropped and recoloured much,{judge}",
+    "classic_long": "Train on the photos and {leaves}, turned and recoloured a little, for longer,{judge}",
 }
 ALIKE = {
     "real": "the photos as they are",
@@ -39,6 +41,7 @@ ALIKE = {
     "flips": "mirroring them at random",
     "classic": "turning and recolouring them",
     "strong": "turning, cropping and recolouring them much",
+    "classic_long": "turning and recolouring them for longer",
 }
 # How many GANs drew: of a single one its own luck, a standard deviation of .075 macro-F1 on synthetic images alone
 # (bench/results/defaults.csv), is in no interval, so whoever reads the first sentence is told.

@@ -130,12 +130,13 @@ def compare_predictions(
     audit_pictures: Mapping[str, str | Path] | None = None,
     sources: Sources = NO_SOURCES,
     no_rivals: Collection[str] = (),
-    recipes: Mapping[str, Mapping[str, str]] | None = None,
+    recipes: Mapping[str, Mapping[str, Any]] | None = None,
     leaves: Sequence[Mapping[str, np.ndarray]] = (),
     few_labels: Mapping[str, Any] | None = None,
     gans: int = 1,
     is_rendered_sample: bool = False,
     computed_on: str = "",
+    made_by: Sequence[str] = (),
     seed: int = 42,
     resamples: int = 2000,
     confidence: float = 0.95,
@@ -165,6 +166,7 @@ def compare_predictions(
         gans: That drew the images: one, or one for each classifier seed.
         is_rendered_sample: The raw set is the rendered sample; said wherever it is shown.
         computed_on: The machine and versions that made the results, for the page's last line.
+        made_by: Code and parameters, in words, for the same.
         seed: Of the resampling.
         resamples: Bootstrap resamples.
         confidence: Of all intervals.
@@ -192,7 +194,8 @@ def compare_predictions(
     shown, of_audit = _existing(pictures or {}), _existing(audit_pictures or {})
     found = {name: read_json(path) if path else {} for name, path in (("audit", audit), ("fidelity", fidelity))}
     resampling = {"resamples": resamples, "confidence": confidence, "seed": seed}
-    arms = _read_arms(classifier_dirs, split, classes, resampling, no_rivals, sources.augmented)
+    efforts = {arm: int(of.get("effort", 1)) for arm, of in (recipes or {}).items()}
+    arms = _read_arms(classifier_dirs, split, classes, resampling, no_rivals, sources.augmented, efforts)
     budgets = {budget: _read_budget(Path(folder), split, classes, resampling) for budget, folder in sgan_dirs.items()}
     tuning = {budget: read_tuning(Path(folder) / "tuning.csv") for budget, folder in sgan_dirs.items()}
     first = next(iter(arms.predictions.values()))
@@ -284,6 +287,7 @@ def compare_predictions(
                 "n_test": len(first.splits["test"].labels),
                 "data": hashlib.sha256(Path(manifest).read_bytes()).hexdigest()[:16],
                 "computed_on": computed_on,
+                "made_by": made_by,
             },
             budget_verdicts={budget: verdict.verdict for budget, verdict in outcome.by_budget.items()},
             tuning=tuning,
@@ -458,13 +462,14 @@ def _read_arms(
     resampling: dict,
     no_rivals: Collection[str],
     augmented: Collection[str],
+    efforts: Mapping[str, int],
 ) -> _Experiment:
     predictions = {arm: read_predictions(Path(d) / "predictions.csv", classes)[""] for arm, d in dirs.items()}
     for own in predictions.values():
         check_against_manifest(own, split, classes)
     check_comparable(predictions)
     steps = {arm: read_steps(Path(d) / "metrics.json") for arm, d in dirs.items()}
-    check_equal_steps(steps)
+    check_equal_steps({arm: of // efforts.get(arm, 1) for arm, of in steps.items()})
     courses = {
         arm: read_course(Path(d) / "history.csv", steps=steps[arm], is_augmented=arm in augmented)
         for arm, d in dirs.items()
@@ -557,7 +562,7 @@ def _measured(
         calibration=calibration,
         differences=differences,
         effects=measured,
-        steps=max(course.steps for course in courses.values()),
+        steps=min((course.steps for course in courses.values() if course.steps), default=0),
         courses=courses,
         untrained={arm: words for arm, words in why.items() if words is not None},
     )

@@ -52,11 +52,12 @@ def draw_filter(
     rows = read_rows(filter_dir / "acceptance.csv")
     if not rows:
         return {}
-    accepted: dict[str, list[np.ndarray]] = {}
-    rejected: dict[str, list[tuple[str, np.ndarray]]] = {}
+    candidates, real = funnel_counts(rows)
+    accepted: dict[str, list[np.ndarray]] = {name: [] for name in candidates}
+    rejected: dict[str, list[tuple[str, np.ndarray]]] = {name: [] for name in candidates}
     for row in read_rows(filter_dir / "candidates.csv"):
         name, rule, file = row["class"], row["rejected_by"], f"{row['class']}_seed{int(row['seed']):06d}.png"
-        images = (rejected if rule else accepted).setdefault(name, [])
+        images = (rejected if rule else accepted)[name]
         path = (filter_dir / "rejected" if rule else filtered_dir) / name / file
         if len(images) < EXAMPLES:
             with Image.open(path) as opened:
@@ -64,8 +65,8 @@ def draw_filter(
             images.append((rule, image) if rule else image)
     pictures = {name: out_dir / f"filter_{name}.png" for name in ("funnel", "examples")}
     labels = class_labels(classes)
-    draw_funnel(pictures["funnel"], *funnel_counts(rows), labels)
-    draw_examples(pictures["examples"], accepted, {name: rejected.get(name, []) for name in accepted}, labels)
+    draw_funnel(pictures["funnel"], candidates, real, labels)
+    draw_examples(pictures["examples"], accepted, rejected, labels)
     return pictures
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -37,13 +38,15 @@ HOW = {
 }
 
 
-def arm_in_words(recipe: Mapping[str, str]) -> str:
+def arm_in_words(recipe: Mapping[str, Any]) -> str:
     """What an arm's classifier is trained on.
 
     Args:
         recipe: An entry of `arms` in params.yaml.
     """
     how = [HOW[key, value] for key, value in recipe.items() if (key, value) in HOW]
+    if (effort := int(recipe.get("effort", 1))) > 1:
+        how.append(f"with {effort} times the views or steps")
     return ", ".join([TRAINED_ON.get(recipe["train"], recipe["train"]), *how])
 
 

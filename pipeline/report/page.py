@@ -39,7 +39,8 @@ class Contents(NamedTuple):
         classes: Names.
         split_counts: split → class → images.
         test_groups: Groups among the test images.
-        method: steps, sgan_steps, seeds, sgan_seeds, resamples, confidence, min_detectable, n_test, data, computed_on.
+        method: steps, sgan_steps, seeds, sgan_seeds, resamples, confidence, min_detectable, n_test, data, made_by,
+            computed_on.
         budget_verdicts: label budget → verdict on the SGAN; empty: no such section.
         tuning: label budget → rows of tuning.csv.
         few_labels: The section train_sgan of params.yaml.

@@ -24,6 +24,7 @@ ARM_COLORS = {
     "flips": "#7fb3d5",
     "classic": "#0072b2",
     "strong": "#0b3c5d",
+    "classic_long": "#2f5d7c",
     "synthetic": "#e69f00",
     "synthetic_classic": "#d55e00",
     "synthetic_only": "#cc79a7",
@@ -324,12 +325,12 @@ def _interval(ax, value: Interval, y: float, arm: str, arms: Sequence[str], labe
 
 
 def _far_from_the_others(scores: Mapping[str, Interval]) -> dict[str, float]:
-    """Arm to the middle of the others, where it is further from them than twice what their intervals span."""
+    """Arm to the middle of the others, where these would have less than two fifths of the width beside it."""
     far: dict[str, float] = {}
     for arm, own in scores.items() if len(scores) > 3 else ():  # of two each would be far from the other
         others = [of for name, of in scores.items() if name != arm]
         lower, upper = min(of.lower for of in others), max(of.upper for of in others)
-        if max(lower - own.upper, own.lower - upper) > 2 * (upper - lower):
+        if max(lower - own.upper, own.lower - upper) > 1.5 * (upper - lower):
             far[arm] = (lower + upper) / 2
     return far
 

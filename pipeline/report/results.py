@@ -261,6 +261,9 @@ def read_steps(path: str | Path) -> int:
 def check_equal_steps(steps: Mapping[str, int]) -> None:
     """Refuse arms that were trained for different numbers of optimiser steps.
 
+    Args:
+        steps: Arm to its steps, by its `effort` in params.yaml.
+
     Raises:
         InputError: They differ.
     """

@@ -127,7 +127,8 @@ class; beside them the arms that the verdict is about, with intervals"></div></f
 <footer>Made by leafsynth. Figures: <code>metrics.json</code>, <code>comparison.csv</code>,
 <code>differences.csv</code>, <code>effects.csv</code>, <code>classes.csv</code>.
 <br>Data: <code>{{ c.method.data }}</code> (SHA-256 of <code>data/split/manifest.csv</code>, which names every photo's).
-{% if c.method.computed_on %}<br>Computed on {{ c.method.computed_on }}; on another kind of machine the
+{% for words in c.method.made_by %}<br>{{ words }}
+{% endfor %}{% if c.method.computed_on %}<br>Computed on {{ c.method.computed_on }}; on another kind of machine the
 last digits differ, and with them what small trainings make of them.{% endif %}</footer>
 </main>
 </body>

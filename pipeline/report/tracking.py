@@ -48,6 +48,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from pipeline.machine import collect_less
+from pipeline.report.checkout import commit
 
 EXPERIMENT = "leafsynth"
 DEFAULT_STORE = "mlflow.db"
@@ -173,7 +174,7 @@ class StageRun:
                 process=_process_tags(os.getpid()),
                 execution=execution,
                 experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT,
-                commit=_commit(anchor),
+                commit=commit(anchor),
             )
             os.replace(partial, self._journal)  # the uploader never meets one without a beginning
         except OSError:
@@ -329,16 +330,6 @@ def _dvc_process() -> int | None:
         if runner is None and not re.fullmatch(r"(ba|da|z|k|fi)?sh|cmd\.exe", name):
             runner = process.pid
     return runner if "DVC_STAGE" in os.environ else None
-
-
-def _commit(anchor: Path) -> str | None:
-    """What is checked out, which MLflow shows as the run's version."""
-    try:
-        command = ["git", "rev-parse", "HEAD"]
-        git = subprocess.run(command, cwd=anchor, capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return git.stdout.strip() if git.returncode == 0 else None
 
 
 def _start_uploader(anchor: Path, place: Path) -> subprocess.Popen | None:
