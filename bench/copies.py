@@ -26,6 +26,7 @@ from tqdm import tqdm
 from bench.judges import LITE0, REST, SCRATCH
 from bench.machine import describe
 from bench.planted import Leaves, divide, read, replay
+from pipeline.budget import of_photos
 from pipeline.features.penultimate import penultimate_features
 from pipeline.images.sample import CLASSES, render_sample
 from pipeline.images.seeding import numpy_rng
@@ -132,7 +133,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     params = load_params("params.yaml")
-    split: dict[str, Any] = params.split.model_dump() | {"groups_csv": arguments.groups}
+    split: dict[str, Any] = of_photos(params).split.model_dump() | {"groups_csv": arguments.groups}
     if arguments.data:
         classes = sorted(path.name for path in arguments.data.iterdir() if path.is_dir())
         name, leaves = arguments.data.name, read(arguments.data, classes, split)

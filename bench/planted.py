@@ -23,6 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bench.machine import describe
+from pipeline.budget import of_photos
 from pipeline.images.manifest import groups_of
 from pipeline.images.sample import CLASSES, render_sample
 from pipeline.images.seeding import numpy_rng
@@ -244,7 +245,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     params = load_params("params.yaml")
-    split = params.split.model_dump() | {"groups_csv": arguments.groups}
+    split = of_photos(params).split.model_dump() | {"groups_csv": arguments.groups}
     settings = params.assess.model_dump(
         exclude={"seed", "extractors", "inception_weights", "dinov2_weights"}, exclude_unset=True
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.sgan_protocol import PIXELS, SHARED, first_of_each_class, options, rows_of, run
+from pipeline.budget import of_photos
 from pipeline.images.split import split_images
 from pipeline.images.store import Store, load_store
 from pipeline.params import load_params
@@ -25,7 +26,7 @@ CHANGES: dict[str, Any] = {"label_budget": LABELS, "steps": 600, "eval_every": 6
 def stores(data: Path, groups: str | None, tune: bool) -> tuple[Store, Store, Store]:
     """Train, val and test of the pipeline's own split; to tune by, all of its val side in place of test."""
     classes = sorted(folder.name for folder in data.iterdir() if folder.is_dir())
-    section = load_params("params.yaml").split.model_dump() | {"groups_csv": groups}
+    section = of_photos(load_params("params.yaml")).split.model_dump() | {"groups_csv": groups}
     with tempfile.TemporaryDirectory() as folder:
         split_images(data, Path(folder) / "split", Path(folder) / "arrays", classes=classes, **section)
         sides = [load_store(Path(folder) / "arrays" / side, classes) for side in ("train", "val", "test")]

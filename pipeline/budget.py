@@ -104,7 +104,7 @@ LEAST = {"train_gan": 2.0, "specialise_gan": 0.2, "train_extractor": 150, "train
 BUDGETS = (5, 10, 20)  # labelled images a class
 SGAN_ON_FEATURES = 0.04  # its share there
 SGAN_STEPS_WANTED = 300  # with fewer, of three label budgets the middle one is given up
-# Several GANs, one for each classifier seed, where each gets about as much as the sample's; else one: blurs tell nothing
+# Several GANs, one for each classifier seed, where each gets about what the sample's gets; else one: blurs tell nothing
 ENOUGH_KIMG = 30
 MOST_LOOKING = 0.3  # of the goal
 
