@@ -337,8 +337,10 @@ def test_each_classifier_seed_has_a_gan_of_its_own(project):
 def test_what_the_gan_cost_is_said_beside_what_the_recipes_cost(project, undo):
     done = project.stage("compare")
     assert done.returncode == 0, done.stderr[-3000:]
-    (said,) = re.findall(r"The 2 GANs and the images took (\d+) seconds .* filter (\d+); all 12 recipes together (\d+)",
+    (said,) = re.findall(r"The 2 GANs and the images took (\d+) seconds .* filter (\d+); all 13 recipes together (\d+)",
                          " ".join(done.stdout.split()))  # fmt: skip
+    assert re.search(r"`classic_long`, with 4 times the views or steps, took \d+ and gained [+-]0\.\d{3}",
+                     " ".join(done.stdout.split()))  # fmt: skip
     noted = {path.name: float(path.read_text()) for path in (project.folder / ".state/costs").iterdir()}
     of_gans = sum(value for name, value in noted.items() if name.split("@")[0] in
                   ("train_gan", "specialise_gan", "generate") or name == f"repeat_gan@{FURTHER}")  # fmt: skip
