@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from pipeline import usefulness
+from pipeline.budget import of_photos
 from pipeline.measure.statistics import compare_arms
 from pipeline.params import load_params
 from pipeline.usefulness import TABLE, detectable, what_can_show, what_to_expect
 
 HERE = Path(__file__).parents[1]
-PARAMS = load_params(HERE / "params.yaml")  # .64 of the photos train
+PARAMS = of_photos(load_params(HERE / "params.yaml"))  # .64 of the photos train
 HEAD = "set,photos,split,gan_seed,judge,arm,macro_f1,kimg\n"
 ROWS = [
     "tea,10,0,0,probe,classic,0.60,", "tea,10,0,0,probe,classic + synthetic,0.55,8",
