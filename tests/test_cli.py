@@ -695,7 +695,7 @@ def test_the_sample_values_are_the_shipped_ones():
 
 
 def test_all_time_is_counted_for_a_judge_of_either_kind():
-    params = load_params(ROOT / "params.yaml")
+    params = budget.of_photos(load_params(ROOT / "params.yaml"))
     counts = {"a": 200, "b": 100}
     plan = {"class_counts": counts, "median_size": (100, 100), "goal_minutes": 20}
     probe, finetune = (budget.choose_budget(params, speed=SPEED, device=device, **plan) for device in ("cpu", "cuda"))
@@ -717,7 +717,7 @@ def test_all_time_is_counted_for_a_judge_of_either_kind():
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_an_arm_of_more_work_is_planned_for(device):
-    params = load_params(ROOT / "params.yaml")
+    params = budget.of_photos(load_params(ROOT / "params.yaml"))
     arms = {name: arm for name, arm in params.arms.items() if name != "classic_long"}
     plan = {"class_counts": {"a": 200, "b": 100}, "median_size": (100, 100), "speed": SPEED, "device": device}
     of, without = (
@@ -731,7 +731,7 @@ def test_an_arm_of_more_work_is_planned_for(device):
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_what_is_planned_is_valid(tmp_path, device):
-    params = load_params(ROOT / "params.yaml")
+    params = budget.of_photos(load_params(ROOT / "params.yaml"))
     chosen = budget.choose_budget(
         params, class_counts={"a": 200, "b": 100}, median_size=(300, 260), speed=SPEED, goal_minutes=20, device=device
     )
@@ -744,17 +744,17 @@ def test_what_is_planned_is_valid(tmp_path, device):
 @pytest.mark.parametrize("num_classes", [2, 8, 40])
 @pytest.mark.parametrize("total", [300, 2000, 20000])
 def test_the_plan_keeps_to_the_goal_on_two_cores(num_classes, total):
-    params = load_params(ROOT / "params.yaml")
+    params = budget.of_photos(load_params(ROOT / "params.yaml"))
     counts = {f"c{k}": max(6, total // num_classes) for k in range(num_classes)}
     chosen = budget.choose_budget(params, class_counts=counts, median_size=(256, 256), speed=SPEED, goal_minutes=20)
-    # Drawing and predicting for many thousands of images cannot be trained away
-    assert sum(chosen.minutes.values()) < (22 if total < 10000 else 60)
+    # Looking at many thousands of images, drawing and predicting them cannot be trained away
+    assert sum(chosen.minutes.values()) < (22 if total < 10000 else 70)
     assert chosen.changes["train_gan.total_kimg"] > 4 * chosen.changes["specialise_gan.total_kimg"] > 0
     assert max(chosen.changes["label_budgets"]) <= max(1, min(counts.values()) * 0.64)
 
 
 def test_several_gans_where_each_gets_enough_and_their_time_is_counted():
-    params = load_params(ROOT / "params.yaml")
+    params = budget.of_photos(load_params(ROOT / "params.yaml"))
     plan = {"class_counts": {"a": 200, "b": 100}, "median_size": (100, 100), "speed": SPEED}
     for minutes in (5, 10, 20, 40, 80, 160):
         chosen = budget.choose_budget(params, **plan, goal_minutes=minutes)
@@ -767,7 +767,7 @@ def test_several_gans_where_each_gets_enough_and_their_time_is_counted():
 
 
 def test_more_minutes_more_training():
-    params = load_params(ROOT / "params.yaml")
+    params = budget.of_photos(load_params(ROOT / "params.yaml"))
     short, long = (
         budget.choose_budget(
             params, class_counts={"a": 900, "b": 400}, median_size=(100, 100), speed=SPEED, goal_minutes=minutes
