@@ -69,10 +69,13 @@ def judged(
 ) -> dict[str, Any]:
     """All arms by one judge, and the verdict; a second judge is asked about the first one's candidate alone."""
     with_drawn, on_val, predicted = joined(train, drawn), {}, {}
+    arms = shipped().arms
     for arm in ARMS if candidate is None else (*REFERENCES, candidate):
-        of = shipped().arms[arm]
-        images = train if of.train == "data/arrays/train" else with_drawn
-        trained = asked(with_effort(judge, of.effort), images, val, sampling=of.sampling, augment=of.augment)
+        recipe = arms[arm]
+        images = train if recipe.train == "data/arrays/train" else with_drawn
+        trained = asked(
+            with_effort(judge, recipe.effort), images, val, sampling=recipe.sampling, augment=recipe.augment
+        )
         on_val[arm] = mean_f1(trained, val)
         predicted[arm] = np.stack([predict(t.model, test.images).argmax(axis=1) for t in trained])
     candidate = candidate or choose_candidate(on_val)
@@ -117,17 +120,19 @@ def main() -> None:
             start += max(of.values())
         largest = max(counts["train"].values())
         stores["perfect"] = leaves(dict.fromkeys(counts["train"], max(TARGETS) * largest), side=side, seed=seed + 1000)
+        seen = {
+            size: {name: of._replace(images=enlarged(of.images, size or side)) for name, of in stores.items()}
+            for size in sizes.values()
+        }
         for share, target in product(arguments.share or SHARES, TARGETS):
             kept = [max(round(n * share), 2) for n in counts["train"].values()]
             candidate = None
             for stage, size in sizes.items():
-                seen = {
-                    name: of._replace(images=enlarged(of.images, size)) if size else of for name, of in stores.items()
-                }
-                drawn = first_of(seen["perfect"], [target * max(kept) - n for n in kept])
+                of = seen[size]
+                drawn = first_of(of["perfect"], [target * max(kept) - n for n in kept])
                 judge = getattr(params, stage).model_dump(exclude={"enabled"})
                 began = time.process_time()
-                found = judged(judge, first_of(seen["train"], kept), drawn, seen["val"], seen["test"],
+                found = judged(judge, first_of(of["train"], kept), drawn, of["val"], of["test"],
                                candidate=candidate)  # fmt: skip
                 candidate = found["candidate"]
                 row = {"seed": seed, "judge": judge["kind"], "share": share, "photos": kept, "target": target, **found}
